@@ -1,0 +1,1 @@
+"""Asymmetry, border, colour and structure, measured inside a mask."""

@@ -1,0 +1,1 @@
+"""Frozen image embeddings, aligned with the clinical measurements."""

@@ -1,0 +1,183 @@
+"""Every setting of a run: one frozen, closed class per stage, its unit in the field's description.
+
+A setting that decides an output belongs to the stage's own class, because that class enters the cache key. What must not
+decide an output (device, batch size, workers, shard size) belongs to :class:`RuntimeConfig`, which never enters a key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cefm_core.errors import ConfigurationError
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ManifestConfig(Settings):
+    """build_manifest: what is an image, and which images are for what."""
+
+    max_pixels: int = Field(100_000_000, ge=1, description="Largest image accepted, in pixels, read from the header before decoding")
+    min_side_px: int = Field(64, ge=8, description="Shortest side accepted, in pixels")
+    tune_share: float = Field(0.12, gt=0, lt=0.5, description="Share of train groups kept apart to choose epochs and temperatures")
+    val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of groups that become val where the metadata names no split")
+    split_seed: int = Field(999, description="Seed of the group split")
+
+
+class QualityConfig(Settings):
+    """assess_images: thresholds of the quality flags."""
+
+    working_side_px: int = Field(256, ge=64, description="Long side at which quality is measured, in pixels")
+    blur_threshold: float = Field(12.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred")
+    hair_share_threshold: float = Field(0.02, description="Share of pixels under hair above which an image is flagged, 0..1")
+    vignette_share_threshold: float = Field(0.02, description="Share of pixels in a dark frame or corner above which an image is flagged, 0..1")
+
+
+class CoarseConfig(Settings):
+    """segment_coarse: UltraLight VM-UNet and the clean-up of its masks."""
+
+    weights: str = Field("builtin", description="`builtin`, or the path of a safetensors file")
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability at which a pixel is lesion")
+    test_time_augmentation: bool = Field(False, description="Average over four flips")
+    min_component_share: float = Field(0.002, ge=0, lt=1, description="Components below this share of the image are removed")
+    max_hole_share: float = Field(0.005, ge=0, lt=1, description="Holes below this share of the image are filled")
+
+
+class RefineConfig(Settings):
+    """refine_masks: backend, prompts and the acceptance gate."""
+
+    refiner: Literal["auto", "sam2", "medsam-lite", "classical", "none"] = Field("auto", description="Backend; auto = sam2 if its checkpoint is configured, else medsam-lite if installed, else none")
+    sam2_size: Literal["tiny", "small", "base_plus", "large"] = Field("tiny", description="SAM 2.1 model size")
+    sam2_checkpoint: str | None = Field(None, description="Checkpoint file, or a hub name such as facebook/sam2.1-hiera-tiny")
+    sam2_checkpoint_sha256: str | None = Field(None, description="Expected digest of the checkpoint file, hex")
+    positive_grid: int = Field(3, ge=1, le=7, description="Positive points on an n x n grid inside the lesion")
+    negative_points: int = Field(4, ge=0, le=16, description="Negative points outside the lesion")
+    negative_margin: float = Field(0.15, ge=0, description="Distance of negative points from the lesion, as a share of its box diagonal")
+    min_agreement: float = Field(0.75, ge=0, le=1, description="Least Dice between refined and coarse mask for acceptance")
+    max_area_ratio: float = Field(1.6, ge=1, description="Largest ratio of refined to coarse area, either way")
+
+
+class AbcConfig(Settings):
+    """measure_abc: working scale and cut-points."""
+
+    working_side_px: int = Field(512, ge=128, description="Side of the clinical profile's canvas, in pixels")
+    min_area_px: int = Field(64, ge=1, description="Smallest lesion measured, in pixels of the mask")
+    min_thickness_px: float = Field(4.0, ge=0, description="Smallest lesion thickness measured, in pixels of the mask")
+    mask_samples: int = Field(0, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")
+
+
+class EmbedConfig(Settings):
+    """embed_images: the frozen vision transformer."""
+
+    model: str = Field("builtin", description="`builtin` (the small ViT shipped), or any timm model name")
+    weights: str = Field("hub", description="For a timm model: `hub`, or the path of a safetensors file, or `random` (needs allow_random)")
+    img_size: int | None = Field(None, description="Input side in pixels where it differs from the model's own")
+    allow_random: bool = Field(False, description="Allow a random backbone; it is stamped on every row")
+    view: Literal["frame", "lesion", "both"] = Field("both", description="Whole frame, crop around the lesion, or both concatenated")
+
+
+class AlignmentConfig(Settings):
+    """train_alignment: heads, NT-Xent and classifiers."""
+
+    profile: Literal["clinical", "paper"] = Field("clinical", description="Clinical vector: clinical features, or the paper's five")
+    temperature: float = Field(0.05, gt=0, description="NT-Xent temperature")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam learning rate")
+    weight_decay: float = Field(1e-5, ge=0, description="Adam weight decay")
+    training_batch: int = Field(16, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
+    epochs: int = Field(15, ge=1, description="Most epochs of alignment")
+    patience: int = Field(5, ge=1, description="Epochs without gain on `tune` before stopping")
+    classifier_epochs: int = Field(10, ge=1, description="Epochs of each classifier")
+    seeds: tuple[int, ...] = Field((999, 1000, 1001, 1002, 1003), description="One model a seed; the mean of their probabilities is the prediction")
+
+
+class EvaluationConfig(Settings):
+    """evaluate_alignment: intervals, operating points, the shortcut sentinel."""
+
+    bootstrap_samples: int = Field(1000, ge=100, description="Bootstrap resamples by group")
+    bootstrap_seed: int = Field(999, description="Seed of the bootstrap")
+    shortcut_margin: float = Field(0.05, ge=0, description="A shortcut within this AUC of the model raises the alarm")
+    min_stratum: int = Field(20, ge=2, description="Strata with fewer images of either class say `too few`")
+
+
+class DescriptorConfig(Settings):
+    """rank_descriptors: CLIP and its vocabulary."""
+
+    model: str = Field("ViT-B-16", description="open_clip model name")
+    weights: str | None = Field(None, description="Checkpoint file, or an open_clip pretrained tag; none = the stage is skipped and says so")
+    top_k: int = Field(3, ge=1, description="Descriptors kept per image")
+
+
+class ReportConfig(Settings):
+    """write_reports: the writer and its endpoint."""
+
+    writer: Literal["template", "openai"] = Field("template", description="`template` (offline) or `openai` (any compatible endpoint)")
+    base_url: str = Field("https://api.deepseek.com", description="OpenAI-compatible endpoint of the `openai` writer")
+    llm_model: str = Field("deepseek-chat", description="Model name at that endpoint")
+    api_key_env: str = Field("CEFM_LLM_API_KEY", description="Environment variable that holds the key; the key itself is never a setting")
+    max_tokens: int = Field(1200, ge=100, description="Longest answer, in tokens")
+    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature")
+    attempts: int = Field(2, ge=1, le=5, description="Answers asked for before the template text stands")
+
+
+class RuntimeConfig(Settings):
+    """What may change without changing any output; never part of a cache key."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N; cuda without a GPU is an error, not a fall-back")
+    workers: int = Field(2, ge=1, description="Shards in flight")
+    shard_size: int = Field(256, ge=1, description="Images per task run")
+    batch_size: int = Field(8, ge=1, description="Images per network call")
+    max_reject_share: float = Field(0.5, ge=0, le=1, description="Share of rejects above which a gate stops the run")
+    llm_concurrency: int = Field(4, ge=1, description="LLM requests in flight")
+    llm_timeout_s: float = Field(120, gt=0, description="Total deadline of one LLM request, in seconds")
+
+
+class CefmConfig(Settings):
+    """All settings of a run."""
+
+    manifest: ManifestConfig = ManifestConfig()
+    quality: QualityConfig = QualityConfig()
+    coarse: CoarseConfig = CoarseConfig()
+    refine: RefineConfig = RefineConfig()
+    abc: AbcConfig = AbcConfig()
+    embed: EmbedConfig = EmbedConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    descriptors: DescriptorConfig = DescriptorConfig()
+    reports: ReportConfig = ReportConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+def load_config(path: Path | None = None, overrides: dict[str, Any] | None = None) -> CefmConfig:
+    """Read one TOML file and lay dotted overrides over it.
+
+    Args:
+        path: TOML file with a table per stage, or None for the defaults.
+        overrides: Values by dotted name, e.g. ``{"coarse.threshold": 0.4}``; strings are converted by the field's type.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or a setting is unknown or out of its range; every offender is named.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"settings file {path}: {error}") from error
+    for name, value in (overrides or {}).items():
+        *parents, leaf = name.split(".")
+        target = data
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[leaf] = value
+    try:
+        return CefmConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("settings: " + "; ".join(lines)) from error

@@ -1,0 +1,1 @@
+"""A versioned vocabulary of descriptors, ranked by CLIP."""

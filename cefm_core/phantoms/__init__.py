@@ -1,0 +1,1 @@
+"""Rendered dermoscopic phantoms with known truth."""

@@ -1,0 +1,1 @@
+"""Reports written from a ledger of facts, and the check that they contradict none."""

@@ -1,0 +1,1 @@
+"""What comes after what, and the command line."""

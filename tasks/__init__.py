@@ -1,0 +1,1 @@
+"""What runs: resolve references, read, call one core function, write, return a reference."""
