@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cefm_core.reports.claims import Report
-from cefm_core.reports.facts import Facts
+from cefm_core.reports.ledger import Facts
 
 
 @dataclass(frozen=True)

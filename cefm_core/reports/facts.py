@@ -1,178 +1,174 @@
-"""The ledger: every value that a report may state, with its unit, interval, level, source and stated rounding.
+"""From the rows of the stages to the ledger of facts of one image.
 
-What is not in the ledger cannot be said. How a fact is worded belongs to ``language``; free text, file names and patient
-ids never enter: the metadata facts come from closed lists (``metadata``).
+Which columns become facts is data (``data/facts.csv``); the metadata that may enter is closed (``metadata``).
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
+from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any
 
-VERSION = 1
-SOURCES = ("measurement", "model", "descriptor", "quality", "metadata")
-Value = float | int | bool | str | tuple[str, ...] | None
+from cefm_core.descriptors.vocabulary import Descriptor, find_descriptor
+from cefm_core.reports.language import load_language
+from cefm_core.reports.ledger import Fact, FactDefinition, Facts, Value, definitions
+from cefm_core.reports.metadata import metadata_facts
+
+__all__ = ["Fact", "Facts", "PROBABILITY_BANDS", "collect_facts"]
+
+Row = Mapping[str, Any] | None
+PROBABILITY_BANDS = (0.05, 0.2, 0.5, 0.8)
+"""Bands in which a probability is worded, very low to very high. A wording of this software, not a clinical cut-point."""
+COLOURS = ("white", "red", "light_brown", "dark_brown", "blue_gray", "black")
+"""The six colours of the ABCD rule, as they stand in column names of ``abc_features``."""
+_INTERVALS = {"p_melanoma": ("p_low", "p_high")}
+_REASON_COLUMNS = ("{column}_reason", "structure_reason", "reason")
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One value of one image.
+def collect_facts(
+    image_id: str,
+    *,
+    abc: Row = None,
+    prediction: Row = None,
+    descriptors: Row = None,
+    quality: Row = None,
+    refined: Row = None,
+    coarse: Row = None,
+    manifest: Row = None,
+) -> Facts:
+    """Gather every fact that a report on one image may state.
 
-    Attributes:
-        id: Stable identifier, e.g. ``abc.asymmetry_score``.
-        name: What it is, in English.
-        value: The value; a share is 0..1; None where it was not measured.
-        unit: Unit in words; ``%...`` means that the value is stated in percent.
-        decimals: Decimals at which the value is stated (in percent for a share).
-        source: One of ``SOURCES``.
-        criterion: A, B, C, D, TDS, P (probability), M (mask), Q (quality), or X (anything else).
-        low: Lower end of the interval, or None.
-        high: Upper end of the interval, or None.
-        level: Severity level 1-5, or None.
-        level_word: The level in an English word, or None.
-        scale_max: Largest value of the scale (``of 8``), or None.
-        reason: Reason code where the value is None, else None.
-        direction: Of a descriptor: ``benign`` or ``melanoma``.
-        relation: Of a descriptor against the measurement of its criterion: ``agree``, ``differ`` or ``contradict``; None
-            where there is no such measurement.
-        score: Of a descriptor: its stored score.
+    Args:
+        image_id: Identifier of the image.
+        abc: Row of ``abc_features``; None where the stage has no row for the image.
+        prediction: Row of ``predictions``.
+        descriptors: Row of ``descriptors``.
+        quality: Row of ``image_quality``.
+        refined: Row of ``refined_masks``.
+        coarse: Row of ``coarse_masks``.
+        manifest: Row of ``manifest``; only site, sex, age (as a band) and split are read.
+
+    Returns:
+        The ledger. A value that is missing is there as None with a reason code; its name is never left to the writer.
     """
-
-    id: str
-    name: str
-    value: Value
-    unit: str = ""
-    decimals: int = 0
-    source: str = "measurement"
-    criterion: str = "X"
-    low: float | None = None
-    high: float | None = None
-    level: int | None = None
-    level_word: str | None = None
-    scale_max: float | None = None
-    reason: str | None = None
-    direction: str | None = None
-    relation: str | None = None
-    score: float | None = None
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the value is a share 0..1 that is stated in percent."""
-        return self.unit.startswith("%")
-
-    def stated(self, value: float | None = None) -> str:
-        """Return a number of this fact at its stated rounding, without its unit.
-
-        Args:
-            value: The number, e.g. an end of the interval; None means the fact's own value.
-        """
-        number = self.value if value is None else value
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TypeError(f"fact {self.id} holds no number")
-        if not self.is_share:
-            return f"{number:.{self.decimals}f}"
-        percent = 100.0 * number
-        decimals = max(self.decimals, 1) if 0 < percent < 1 or 99 < percent < 100 else self.decimals
-        return f"{percent:.{decimals}f}"
-
-    @property
-    def is_number(self) -> bool:
-        """Whether the value is a number."""
-        return isinstance(self.value, int | float) and not isinstance(self.value, bool)
+    rows: dict[str, Row] = {"abc": abc, "predictions": prediction, "quality": quality, "mask": refined, "coarse": coarse}
+    facts = [fact for d in definitions() if (fact := _fact(d, rows[d.table])) is not None]
+    facts.append(Fact("scope.diameter", "diameter", None, unit="mm", source="measurement", reason="no_scale"))
+    facts += _colour_names(abc)
+    found = {fact.id: fact for fact in facts}
+    facts += _descriptor_facts(descriptors, found)
+    facts += metadata_facts(manifest)
+    return Facts(image_id, tuple(facts))
 
 
-@dataclass(frozen=True)
-class Facts:
-    """The ledger of one image.
-
-    Attributes:
-        image_id: Identifier of the image; stands on its page, never in a prompt.
-        facts: Every fact, in order.
-    """
-
-    image_id: str
-    facts: tuple[Fact, ...]
-    _by_id: dict[str, Fact] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._by_id.update({fact.id: fact for fact in self.facts})
-        if len(self._by_id) != len(self.facts):
-            raise ValueError("a fact id stands twice")
-
-    def __getitem__(self, fact_id: str) -> Fact:
-        return self._by_id[fact_id]
-
-    def __iter__(self) -> Iterator[Fact]:
-        return iter(self.facts)
-
-    def __contains__(self, fact_id: object) -> bool:
-        return fact_id in self._by_id
-
-    def get(self, fact_id: str) -> Fact | None:
-        """Return the fact, or None where the ledger does not have it."""
-        return self._by_id.get(fact_id)
-
-    def measured(self, fact_id: str) -> Fact | None:
-        """Return the fact if it is there and has a value."""
-        fact = self._by_id.get(fact_id)
-        return fact if fact is not None and fact.value is not None else None
-
-    def to_json(self, *, indent: int | None = None) -> str:
-        """Return the ledger as JSON; :meth:`from_json` is its inverse."""
-        data = {"version": VERSION, "image_id": self.image_id, "facts": [asdict(fact) for fact in self.facts]}
-        return json.dumps(data, ensure_ascii=False, indent=indent)
-
-    @classmethod
-    def from_json(cls, text: str) -> Facts:
-        """Read a ledger written by :meth:`to_json`.
-
-        Raises:
-            ValueError: The text is not such a ledger.
-        """
-        data = json.loads(text)
-        if not isinstance(data, dict) or data.get("version") != VERSION or not isinstance(data.get("image_id"), str):
-            raise ValueError(f"not a ledger of facts, version {VERSION}")
-        try:
-            return cls(data["image_id"], tuple(_from_dict(entry) for entry in data["facts"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a ledger of facts: {error}") from error
-
-
-def _from_dict(entry: Mapping[str, Any]) -> Fact:
-    values = dict(entry)
-    if isinstance(values.get("value"), list):
-        values["value"] = tuple(values["value"])
-    return Fact(**values)
-
-
-@dataclass(frozen=True)
-class FactDefinition:
-    """One line of ``data/facts.csv``: where a fact comes from and how it is stated."""
-
-    id: str
-    table: str
-    column: str
-    name: str
-    criterion: str
-    source: str
-    kind: str
-    unit: str
-    decimals: int
-    scale_max: float | None
-
-
-@cache
-def definitions() -> tuple[FactDefinition, ...]:
-    """Return the table of fact definitions that is shipped with the package."""
-    path = Path(__file__).parent / "data" / "facts.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(
-        FactDefinition(**{**row, "decimals": int(row["decimals"]), "scale_max": float(row["scale_max"]) if row["scale_max"] else None})
-        for row in rows
+def _fact(definition: FactDefinition, row: Row) -> Fact | None:
+    """Build one fact, or None where the row has no such value and the report need not mention it."""
+    column = definition.column
+    value = _value(definition, row.get(column) if row is not None else None)
+    if value is None and not definition.always:
+        return None
+    low_column, high_column = _INTERVALS.get(column, (f"{column}_low", f"{column}_high"))
+    low, high, level = ((row or {}).get(name) for name in (low_column, high_column, f"{column}_level"))
+    if column == "p_melanoma" and isinstance(value, float):
+        level = bisect_right(PROBABILITY_BANDS, value) + 1
+    measured = value is not None
+    return Fact(
+        id=definition.id,
+        name=definition.name,
+        value=value,
+        unit=definition.unit,
+        decimals=_decimals(definition, value, low, high),
+        source=definition.source,
+        criterion=definition.criterion,
+        low=float(low) if measured and low is not None and high is not None else None,
+        high=float(high) if measured and low is not None and high is not None else None,
+        level=int(level) if measured and level is not None else None,
+        level_word=load_language("en").level_word(definition.criterion, int(level)) if measured and level is not None else None,
+        scale_max=definition.scale_max,
+        reason=None if measured else _reason(definition, row),
+        anchors=definition.anchors,
     )
+
+
+def _decimals(definition: FactDefinition, *numbers: Any) -> int:
+    """Return the stated rounding: a score in whole points is stated without decimals, a fractional one with one."""
+    if definition.kind != "score":
+        return definition.decimals
+    return int(any(isinstance(number, int | float) and float(number) != int(number) for number in numbers))
+
+
+def _value(definition: FactDefinition, raw: Any) -> Value:
+    """Turn a table value into a plain one of the definition's kind; a float NaN is a missing value."""
+    if hasattr(raw, "tolist"):
+        raw = raw.tolist()
+    if raw is None or raw != raw:
+        return None
+    if definition.kind in ("number", "score", "share"):
+        return float(raw)
+    if definition.kind == "flag":
+        return bool(raw)
+    if definition.kind == "words":
+        return tuple(str(word) for word in raw)
+    return str(raw)
+
+
+def _reason(definition: FactDefinition, row: Row) -> str:
+    if row is None:
+        return "stage_missing"
+    columns = [pattern.format(column=definition.column) for pattern in _REASON_COLUMNS]
+    if definition.criterion not in ("D", "TDS"):
+        columns.remove("structure_reason")
+    return next((str(row[name]) for name in columns if row.get(name)), "not_measured")
+
+
+def _colour_names(row: Row) -> list[Fact]:
+    """Return the fact that lists the colours found, largest share first; nothing where colour was not measured."""
+    if row is None or row.get("colour_count") is None or any(row.get(f"colour_{name}") is None for name in COLOURS):
+        return []
+    names = sorted((name for name in COLOURS if row[f"colour_{name}"]), key=lambda name: -(row.get(f"colour_{name}_share") or 0.0))
+    return [Fact("colour.names", "colours found", tuple(name.replace("_", " ") for name in names), criterion="C")]
+
+
+def _descriptor_facts(row: Row, found: Mapping[str, Fact]) -> list[Fact]:
+    """One fact a ranked phrase; a single empty fact with the reason where there are none."""
+    phrases = list(row.get("phrases") or ()) if row is not None else []
+    if not phrases:
+        reason = str((row or {}).get("reason") or "stage_missing")
+        return [Fact("descriptor.1", "visual descriptor", None, source="descriptor", reason=reason)]
+    scores = list((row or {}).get("scores") or [None] * len(phrases))
+    facts = []
+    for rank, (phrase, score) in enumerate(zip(phrases, scores, strict=True), start=1):
+        entry = find_descriptor(phrase)
+        if entry is None or not entry.reportable:
+            continue
+        facts.append(
+            Fact(
+                id=f"descriptor.{rank}",
+                name="visual descriptor",
+                value=phrase,
+                source="descriptor",
+                criterion=entry.criterion,
+                direction=entry.direction,
+                relation=_relation(entry, found),
+                score=None if score is None else float(score),
+            )
+        )
+    return facts or [Fact("descriptor.1", "visual descriptor", None, source="descriptor", reason="no_reportable_descriptor")]
+
+
+def _relation(entry: Descriptor, found: Mapping[str, Fact]) -> str | None:
+    """Compare a descriptor with the measurement of the same thing; None where there is none.
+
+    A colour is there or not. Elsewhere levels 1 and 2 agree with a benign phrase and 3 to 5 with one for melanoma; one level
+    beyond is a difference, more is a contradiction.
+    """
+    if entry.against.startswith("colour."):
+        names = found.get("colour.names")
+        if names is None or not isinstance(names.value, tuple):
+            return None
+        return "agree" if entry.against.removeprefix("colour.").replace("_", " ") in names.value else "contradict"
+    measured = found.get(entry.against)
+    if measured is None or measured.level is None:
+        return None
+    steps_off = measured.level - 2 if entry.direction == "benign" else 3 - measured.level
+    return "agree" if steps_off <= 0 else "differ" if steps_off == 1 else "contradict"
