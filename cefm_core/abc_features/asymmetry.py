@@ -1,0 +1,160 @@
+"""Asymmetry A (0..2): two perpendicular axes placed for the lowest score; shape, colour and structure.
+
+The lesion is sampled on polar rings around its centre of gravity. A reflection then is a reversal of the angles: the disc
+that holds the lesion also holds each of its mirror images, so nothing is cut off, and a turn by 90 degrees or a mirrored
+image only renames the angles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cefm_core.abc_features.calibration import calibration
+from cefm_core.abc_features.view import LesionView
+
+#: Directions and rings of the polar grid; directions are a multiple of 8, rings have equal area.
+DIRECTIONS, RINGS = 128, 40
+#: Axes that are tried, evenly spaced over 180 degrees; the axis at right angles to number j is number j + AXES / 2.
+AXES = DIRECTIONS // 2
+#: Less of the lesion than this with a visible mirror image leaves the asymmetry unmeasured.
+MIN_KNOWN_SHARE = 0.6
+PARTS = ("shape", "colour", "structure")
+
+
+@dataclass(frozen=True)
+class PolarLesion:
+    """The lesion on a polar grid, and its differences under every reflection.
+
+    Attributes:
+        mask: (directions, rings) float32, share of lesion.
+        known: (directions, rings) float32, 1 where the pixel is valid.
+        in_frame: (directions, rings) float32, 1 where the pixel is inside the image.
+        colour: (axes, directions / 2, rings) float32, CIELAB distance between each pixel and its mirror pixel.
+        structure: Same shape, difference of local contrast between them, 0..1.
+    """
+
+    mask: np.ndarray
+    known: np.ndarray
+    in_frame: np.ndarray
+    colour: np.ndarray
+    structure: np.ndarray
+
+
+def _pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Indices (axes, directions / 2) of a direction and its mirror direction, for the axis at (j + 1) * 180 / AXES degrees.
+
+    No direction lies on such an axis, so every sample has a partner and each pair comes once.
+    """
+    axes = np.arange(AXES)[:, None]
+    steps = np.arange(DIRECTIONS // 2)[None, :]
+    return (axes + 1 + steps) % DIRECTIONS, (axes - steps) % DIRECTIONS
+
+
+def polar_grid(view: LesionView) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns and rows of the polar samples in the view, each (directions, rings) float32."""
+    rows, columns = np.nonzero(view.inside)
+    cx, cy = view.centroid
+    radius = np.sqrt(((columns - cx) ** 2 + (rows - cy) ** 2).max()) + 1
+    radii = radius * np.sqrt((np.arange(RINGS) + 0.5) / RINGS)
+    angles = (np.arange(DIRECTIONS) + 0.5) * 2 * np.pi / DIRECTIONS
+    return (cx + np.cos(angles)[:, None] * radii).astype(np.float32), (cy + np.sin(angles)[:, None] * radii).astype(np.float32)
+
+
+def sample_polar(view: LesionView) -> PolarLesion:
+    """Sample the view on its polar grid and compare every pixel with its mirror pixel under every axis."""
+    x, y = polar_grid(view)
+    sigma = 0.015 * view.diameter
+    lab = _sample(cv2.GaussianBlur(view.lab, (0, 0), sigma), x, y)
+    contrast = _sample(local_contrast(view.lab[..., 0], view.diameter), x, y)
+    first, second = _pairs()
+    colour = np.sqrt(((lab[first] - lab[second]) ** 2).sum(axis=-1))
+    a, b = contrast[first], contrast[second]
+    structure = np.abs(a - b) / (a + b + 1.0)
+    return PolarLesion(
+        _sample(view.mask, x, y),
+        _sample(view.valid.astype(np.float32), x, y),
+        _sample(view.in_frame.astype(np.float32), x, y),
+        colour,
+        structure,
+    )
+
+
+def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def local_contrast(lightness: np.ndarray, diameter: float) -> np.ndarray:
+    """Return the local contrast of lightness: the smoothed size of its fine detail, in L units; (h, w) float32."""
+    fine = cv2.GaussianBlur(lightness, (0, 0), 0.008 * diameter)
+    detail = np.abs(fine - cv2.GaussianBlur(lightness, (0, 0), 0.04 * diameter))
+    return cv2.GaussianBlur(detail, (0, 0), 0.04 * diameter)
+
+
+def mirror_parts(polar: PolarLesion, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mirror differences of every axis.
+
+    Args:
+        polar: The sampled lesion.
+        mask: (directions, rings) another mask of it on the same grid, or None for its own.
+
+    Returns:
+        (axes, 3) shape 0..1, colour in CIELAB units, structure 0..1; and (axes,) share of the lesion whose mirror
+        pixel is visible.
+    """
+    mask = polar.mask if mask is None else mask
+    first, second = _pairs()
+    a, b = mask[first], mask[second]
+    framed = polar.in_frame[first] * polar.in_frame[second]
+    both, either = np.minimum(a, b), np.maximum(a, b)
+    union = (either * framed).sum(axis=(1, 2))
+    shape = ((either - both) * framed).sum(axis=(1, 2)) / np.maximum(union, 1e-6)
+    weight = both * polar.known[first] * polar.known[second]
+    total = np.maximum(weight.sum(axis=(1, 2)), 1e-6)
+    colour = (polar.colour * weight).sum(axis=(1, 2)) / total
+    structure = (polar.structure * weight).sum(axis=(1, 2)) / total
+    visible = ((a + b) * framed).sum(axis=(1, 2)) / np.maximum((a + b).sum(axis=(1, 2)), 1e-6)
+    return np.stack([shape, colour, structure], axis=1), visible
+
+
+def axis_scores(parts: np.ndarray) -> np.ndarray:
+    """Return the asymmetry 0..1 of axes from their (axes, 3) mirror differences, by the calibrated logistic curve."""
+    model = calibration()["asymmetry"]
+    logit = sum(model[f"{name}_weight"] * parts[:, i] for i, name in enumerate(PARTS)) + model["intercept"]
+    return 1 / (1 + np.exp(-logit))
+
+
+def best_pair(scores: np.ndarray) -> int:
+    """Return the first axis of the perpendicular pair with the lowest summed score, 0 <= index < AXES / 2."""
+    half = AXES // 2
+    return int(np.argmin((scores[:half] + scores[half:]).round(9)))
+
+
+def measure_asymmetry(polar: PolarLesion, mask: np.ndarray | None = None) -> tuple[dict, str | None]:
+    """Measure A on the pair of perpendicular axes with the lowest score.
+
+    Args:
+        polar: The sampled lesion.
+        mask: Another mask on the same grid (intervals), or None.
+
+    Returns:
+        Score, its parts and the axis, and None; or an empty dict and ``cut_by_frame``.
+    """
+    parts, visible = mirror_parts(polar, mask)
+    scores = axis_scores(parts)
+    pair = best_pair(scores)
+    other = pair + AXES // 2
+    if min(visible[pair], visible[other]) < MIN_KNOWN_SHARE:
+        return {}, "cut_by_frame"
+    mean = (parts[pair] + parts[other]) / 2
+    return {
+        "asymmetry_score": float(scores[pair] + scores[other]),
+        "asymmetry_axes": int((scores[[pair, other]] >= 0.5).sum()),
+        "asymmetry_shape": float(mean[0]),
+        "asymmetry_colour": float(mean[1]),
+        "asymmetry_structure": float(mean[2]),
+        "asymmetry_axis_deg": float((pair + 1) * 180 / AXES % 90),
+        "asymmetry_visible_share": float(min(visible[pair], visible[other])),
+    }, None

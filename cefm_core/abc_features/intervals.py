@@ -1,0 +1,67 @@
+"""Intervals of A, B, C and the total score from perturbed masks: how much of a value hangs on where the edge was drawn."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from cefm_core.abc_features import asymmetry, border, colour
+from cefm_core.abc_features.tds import measure_tds
+from cefm_core.abc_features.view import LesionView
+
+#: Largest displacement of the edge, in pixels of the view, and side of the grid of independent displacements.
+JITTER_PX, GRID = 2.0, 7
+FEATURES = {"asymmetry_score": "asymmetry", "border_score": "border", "colour_count": "colour", "tds": "tds"}
+
+
+def perturbed_masks(view: LesionView, samples: int) -> Iterator[np.ndarray]:
+    """Yield masks whose edge wanders smoothly by up to ``JITTER_PX``; (h, w) float32.
+
+    The seed is the view's own pixels: the same image and mask give the same masks in every run.
+    """
+    generator = np.random.default_rng(zlib.crc32(view.mask.tobytes(), zlib.crc32(view.rgb.tobytes())))
+    height, width = view.mask.shape
+    for _ in range(samples):
+        grid = generator.uniform(-JITTER_PX, JITTER_PX, (GRID, GRID)).astype(np.float32)
+        shift = cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
+        yield np.clip(view.depth + shift + 0.5, 0, 1)
+
+
+def measure_intervals(view: LesionView, polar: asymmetry.PolarLesion, pigment: np.ndarray, row: dict, samples: int) -> dict:
+    """Return the ``_low`` and ``_high`` columns: least and greatest value over the mask and its perturbed masks.
+
+    Args:
+        view: The lesion at the working scale.
+        polar: Its polar samples.
+        pigment: Its pigment map.
+        row: The row with the values themselves; a value that is None gets no interval.
+        samples: Perturbed masks; 0 gives no interval.
+    """
+    if samples == 0:
+        return {"interval_reason": "not_requested"}
+    x, y = asymmetry.polar_grid(view)
+    rows = [row]
+    for mask in perturbed_masks(view, samples):
+        polar_mask = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        rows.append(_measure_again(replace(view, mask=mask), polar, polar_mask, pigment, row))
+    result: dict = {"interval_reason": None}
+    for feature, stem in FEATURES.items():
+        values = [r[feature] for r in rows if r.get(feature) is not None]
+        if row.get(feature) is None:
+            result["interval_reason"] = "value_not_measured"
+            continue
+        result |= {f"{stem}_low": float(min(values)), f"{stem}_high": float(max(values))}
+    return result
+
+
+def _measure_again(view: LesionView, polar: asymmetry.PolarLesion, polar_mask: np.ndarray, pigment: np.ndarray, row: dict) -> dict:
+    again = {"structure_count": row.get("structure_count")}
+    again |= asymmetry.measure_asymmetry(polar, polar_mask)[0]
+    again |= border.measure_abruptness(view, pigment, border.outline(view.mask))[0]
+    if row.get("colour_count") is not None and view.skin is not None:
+        again |= colour.measure_colours(view, view.inside, view.skin)
+    return again | measure_tds(again)
