@@ -35,9 +35,21 @@ class QualityConfig(Settings):
     """assess_images: thresholds of the quality flags."""
 
     working_side_px: int = Field(256, ge=64, description="Long side at which quality is measured, in pixels")
-    blur_threshold: float = Field(12.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred")
+    blur_threshold: float = Field(
+        2.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred"
+    )
     hair_share_threshold: float = Field(0.02, description="Share of pixels under hair above which an image is flagged, 0..1")
-    vignette_share_threshold: float = Field(0.02, description="Share of pixels in a dark frame or corner above which an image is flagged, 0..1")
+    vignette_share_threshold: float = Field(
+        0.02, description="Share of pixels in a dark frame or corner above which an image is flagged, 0..1"
+    )
+    ink_share_threshold: float = Field(
+        0.001, description="Share of pixels under ink, stickers or a ruler above which an image is flagged, 0..1"
+    )
+    glare_share_threshold: float = Field(0.01, description="Share of pixels in glare above which an image is flagged, 0..1")
+    dark_threshold: float = Field(30.0, description="Mean CIELAB L below which an image is flagged too dark, 0..100")
+    bright_threshold: float = Field(88.0, description="Mean CIELAB L above which an image is flagged too bright, 0..100")
+    contrast_threshold: float = Field(5.5, description="Spread of CIELAB L (5th to 95th percentile) below which an image is flagged")
+    skin_hue_share_threshold: float = Field(0.6, description="Share of skin-like hues below which an image does not look dermoscopic")
 
 
 class CoarseConfig(Settings):
@@ -53,7 +65,9 @@ class CoarseConfig(Settings):
 class RefineConfig(Settings):
     """refine_masks: backend, prompts and the acceptance gate."""
 
-    refiner: Literal["auto", "sam2", "medsam-lite", "classical", "none"] = Field("auto", description="Backend; auto = sam2 if its checkpoint is configured, else medsam-lite if installed, else none")
+    refiner: Literal["auto", "sam2", "medsam-lite", "classical", "none"] = Field(
+        "auto", description="Backend; auto = sam2 if its checkpoint is configured, else medsam-lite if installed, else none"
+    )
     sam2_size: Literal["tiny", "small", "base_plus", "large"] = Field("tiny", description="SAM 2.1 model size")
     sam2_checkpoint: str | None = Field(None, description="Checkpoint file, or a hub name such as facebook/sam2.1-hiera-tiny")
     sam2_checkpoint_sha256: str | None = Field(None, description="Expected digest of the checkpoint file, hex")
@@ -62,6 +76,13 @@ class RefineConfig(Settings):
     negative_margin: float = Field(0.15, ge=0, description="Distance of negative points from the lesion, as a share of its box diagonal")
     min_agreement: float = Field(0.75, ge=0, le=1, description="Least Dice between refined and coarse mask for acceptance")
     max_area_ratio: float = Field(1.6, ge=1, description="Largest ratio of refined to coarse area, either way")
+    max_components: int = Field(3, ge=1, description="Most components of a proposal, before clean-up")
+    max_border_contact_gain: float = Field(0.05, ge=0, le=1, description="Most that the share of contour on the image's edge may grow")
+    min_edge_contrast_gain: float = Field(0.0, description="Least gain in colour difference across the contour, in units of Lab")
+    min_predicted_iou: float = Field(0.0, description="Least intersection over union that the model predicts for its own mask")
+    sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)")
+    medsam_side_px: int = Field(128, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
+    medsam_crop_margin: float | None = Field(0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image")
 
 
 class AbcConfig(Settings):
@@ -94,7 +115,9 @@ class AlignmentConfig(Settings):
     epochs: int = Field(15, ge=1, description="Most epochs of alignment")
     patience: int = Field(5, ge=1, description="Epochs without gain on `tune` before stopping")
     classifier_epochs: int = Field(10, ge=1, description="Epochs of each classifier")
-    seeds: tuple[int, ...] = Field((999, 1000, 1001, 1002, 1003), description="One model a seed; the mean of their probabilities is the prediction")
+    seeds: tuple[int, ...] = Field(
+        (999, 1000, 1001, 1002, 1003), description="One model a seed; the mean of their probabilities is the prediction"
+    )
 
 
 class EvaluationConfig(Settings):
@@ -110,7 +133,13 @@ class DescriptorConfig(Settings):
     """rank_descriptors: CLIP and its vocabulary."""
 
     model: str = Field("ViT-B-16", description="open_clip model name")
-    weights: str | None = Field(None, description="Checkpoint file, or an open_clip pretrained tag; none = the stage is skipped and says so")
+    weights: str | None = Field(
+        None, description="Checkpoint file, or an open_clip pretrained tag; none = the stage is skipped and says so"
+    )
+    weights_sha256: str | None = Field(None, description="Expected digest of the checkpoint file, hex")
+    activation: Literal["auto", "gelu", "quickgelu"] = Field(
+        "auto", description="Activation the weights were trained with; auto = as the tag or a `-quickgelu` model name says"
+    )
     top_k: int = Field(3, ge=1, description="Descriptors kept per image")
 
 
@@ -118,6 +147,7 @@ class ReportConfig(Settings):
     """write_reports: the writer and its endpoint."""
 
     writer: Literal["template", "openai"] = Field("template", description="`template` (offline) or `openai` (any compatible endpoint)")
+    language: Literal["en", "de"] = Field("en", description="Language of the report")
     base_url: str = Field("https://api.deepseek.com", description="OpenAI-compatible endpoint of the `openai` writer")
     llm_model: str = Field("deepseek-chat", description="Model name at that endpoint")
     api_key_env: str = Field("CEFM_LLM_API_KEY", description="Environment variable that holds the key; the key itself is never a setting")
