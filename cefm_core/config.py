@@ -29,6 +29,9 @@ class ManifestConfig(Settings):
     tune_share: float = Field(0.12, gt=0, lt=0.5, description="Share of train groups kept apart to choose epochs and temperatures")
     val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of groups that become val where the metadata names no split")
     split_seed: int = Field(999, description="Seed of the group split")
+    near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
+    near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
+    unspecific_benign: Literal["unknown", "nevus"] = Field("unknown", description="Diagnosis of an image whose labels say only `benign` or `target = 0`")
 
 
 class QualityConfig(Settings):
@@ -49,7 +52,7 @@ class QualityConfig(Settings):
     dark_threshold: float = Field(30.0, description="Mean CIELAB L below which an image is flagged too dark, 0..100")
     bright_threshold: float = Field(88.0, description="Mean CIELAB L above which an image is flagged too bright, 0..100")
     contrast_threshold: float = Field(5.5, description="Spread of CIELAB L (5th to 95th percentile) below which an image is flagged")
-    skin_hue_share_threshold: float = Field(0.6, description="Share of skin-like hues below which an image does not look dermoscopic")
+    skin_hue_share_threshold: float = Field(0.6, description="Share of skin-like hues below which colour is unusual (cast, or no skin at all)")
 
 
 class CoarseConfig(Settings):
