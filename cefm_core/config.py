@@ -105,6 +105,7 @@ class EmbedConfig(Settings):
     img_size: int | None = Field(None, description="Input side in pixels where it differs from the model's own")
     allow_random: bool = Field(False, description="Allow a random backbone; it is stamped on every row")
     view: Literal["frame", "lesion", "both"] = Field("both", description="Whole frame, crop around the lesion, or both concatenated")
+    tokens: Literal["class", "class_mean"] = Field("class_mean", description="Class token, or class token and mean patch token concatenated")
 
 
 class AlignmentConfig(Settings):
