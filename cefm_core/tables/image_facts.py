@@ -1,0 +1,16 @@
+"""What build_manifest learned by decoding each image once."""
+
+from cefm_core.tables.schema import Column, Table
+
+TABLE = Table(
+    name="image_facts",
+    stage="build_manifest",
+    description="One row an image that decodes completely",
+    columns=(
+        Column("image_id", "string", "Identifier of the image"),
+        Column("width_px", "int", "Width after the orientation policy", unit="pixels", minimum=1),
+        Column("height_px", "int", "Height after the orientation policy", unit="pixels", minimum=1),
+        Column("dhash", "string", "Perceptual difference hash, 16 hex digits"),
+        Column("flags", "strings", "Repairs applied while decoding"),
+    ),
+)

@@ -1,0 +1,237 @@
+"""The ``cefm`` command: names, flags and exit codes. What a command does lies in ``flows/commands``.
+
+Nothing heavy is imported here, so that ``cefm --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cefm_core.errors import CefmError, ConfigurationError, GateFailedError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Explainable melanoma analysis of dermoscopic images at data-set scale. Research software, not a medical device.",
+)
+
+StoreOption = Annotated[str, typer.Option("--store", help="Store: a folder, or s3://, gs://, az://")]
+SettingsOption = Annotated[Path | None, typer.Option("--settings", help="TOML file with a table per stage")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="One setting, e.g. --set coarse.threshold=0.4; may be given again")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line")]
+RefreshOption = Annotated[list[str] | None, typer.Option("--refresh", help="Recompute this stage whatever is cached; may be given again")]
+ImagesArgument = Annotated[Path, typer.Argument(help="Folder of images")]
+OutFile = Annotated[Path, typer.Option("--out", help="Parquet file to write")]
+
+
+@app.command()
+def demo(
+    store: StoreOption = "demo-store",
+    images: Annotated[int, typer.Option(help="Number of rendered lesions")] = 120,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Run the whole chain on rendered lesions with known truth."""
+    from flows.commands.run import demo as command
+
+    command(store, images, _config(settings, set_), json_)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Option("--source", help="Source images: a folder or an object-store prefix")],
+    store: StoreOption,
+    metadata: Annotated[str | None, typer.Option("--metadata", help="CSV or Parquet with labels, lesions, splits")] = None,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    refresh: RefreshOption = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would run, on how many images, and why")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Run the whole chain on a data set; what is done already is not done again."""
+    from flows.commands import run as commands
+
+    call = commands.plan if plan else commands.run
+    call(source, metadata, store, _config(settings, set_), tuple(refresh or ()), json_)
+
+
+@app.command()
+def segment(
+    images: ImagesArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder for <id>.png masks and masks.parquet")],
+    refiner: Annotated[str, typer.Option(help="auto, sam2, medsam-lite, classical or none")] = "none",
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Segment a folder of images: masks (0/255) and a table."""
+    from flows.commands.folders import segment as command
+
+    command(images, out, _config(settings, [*(set_ or []), f"refine.refiner={refiner}"]), json_)
+
+
+@app.command()
+def measure(
+    images: ImagesArgument,
+    masks: Annotated[Path, typer.Argument(help="Folder of masks, one per image id")],
+    out: OutFile,
+    profile: Annotated[str, typer.Option(help="clinical or paper")] = "clinical",
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure lesions inside given masks: one row per image."""
+    from flows.commands.folders import measure as command
+
+    command(images, masks, out, profile, _config(settings, set_), json_)
+
+
+@app.command()
+def predict(
+    images: ImagesArgument,
+    store: StoreOption,
+    out: OutFile,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Predict new images with the latest published model: calibrated probability, interval, abstention."""
+    from flows.commands.folders import predict as command
+
+    command(images, store, out, _config(settings, set_), json_)
+
+
+def _later(stage_flow: str) -> Any:
+    def command(store: StoreOption, settings: SettingsOption = None, set_: SetOption = None, refresh: RefreshOption = None, json_: JsonOption = False) -> None:
+        from flows.commands.run import later
+
+        later(stage_flow, store, _config(settings, set_), tuple(refresh or ()), json_)
+
+    return command
+
+
+app.command("embed", help="Embed the images of a store's latest version and train on them.")(_later("train_alignment"))
+app.command("train", help="Train projection heads and classifiers on a store's latest version.")(_later("train_alignment"))
+app.command("evaluate", help="Predict and evaluate on a store's latest version.")(_later("evaluate_alignment"))
+app.command("describe", help="Rank descriptors and write reports on a store's latest version.")(_later("write_reports"))
+app.command("report", help="Write reports on a store's latest version.")(_later("write_reports"))
+
+
+@app.command("paper-tables")
+def paper_tables(train: Path, test: Path, out: Annotated[Path | None, typer.Option("--out", help="Markdown page to write")] = None, json_: JsonOption = False) -> None:
+    """Clinical classifier and shortcut sentinel on the paper's released tables."""
+    from flows.commands.paper import paper_tables as command
+
+    command(train, test, out, json_)
+
+
+@app.command()
+def facts(image_id: str, store: StoreOption) -> None:
+    """Print the facts a report on one image may state, as JSON."""
+    from flows.commands.inspect import facts as command
+
+    command(image_id, store)
+
+
+@app.command("check-report")
+def check_report(facts: Path, report: Path) -> None:
+    """Judge a report against its facts; exit 1 when it must not be published."""
+    from flows.commands.inspect import check_report as command
+
+    command(facts, report)
+
+
+@app.command()
+def show(image_id: str, store: StoreOption) -> None:
+    """Print everything known about one image, with lineage."""
+    from flows.commands.inspect import show as command
+
+    command(image_id, store)
+
+
+@app.command()
+def diff(version_a: int, version_b: int, store: StoreOption, json_: JsonOption = False) -> None:
+    """Print what changed between two published versions."""
+    from flows.commands.inspect import diff as command
+
+    command(version_a, version_b, store, json_)
+
+
+@app.command()
+def why(key: str, store: StoreOption) -> None:
+    """Name the part of a stage's fingerprint that changed: KEY is a stage name or a fingerprint's digest."""
+    from flows.commands.inspect import why as command
+
+    command(key, store)
+
+
+@app.command()
+def doctor(
+    store: StoreOption,
+    source: Annotated[str | None, typer.Option("--source", help="Source images")] = None,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Check devices, weights, store and writer without running anything."""
+    from flows.commands.operate import doctor as command
+
+    command(store, source, _config(settings, set_))
+
+
+@app.command()
+def serve(
+    store: StoreOption = "demo-store",
+    port: Annotated[int, typer.Option(help="Port of the report site on 127.0.0.1")] = 8080,
+) -> None:
+    """Serve the Prefect UI and the report site of a store on this machine until interrupted."""
+    from flows.commands.operate import serve as command
+
+    command(store, port)
+
+
+def _config(settings: Path | None, pairs: list[str] | None) -> Any:
+    from cefm_core.config import load_config
+
+    overrides: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, found, value = pair.partition("=")
+        if not found:
+            raise ConfigurationError(f"--set {pair}: write it as stage.setting=value")
+        overrides[name.strip()] = value.strip()
+    return load_config(settings, _from_environment() | overrides)
+
+
+def _from_environment() -> dict[str, Any]:
+    """Read settings such as ``CEFM_SET__COARSE__THRESHOLD=0.4``."""
+    prefix = "CEFM_SET__"
+    return {name.removeprefix(prefix).lower().replace("__", "."): value for name, value in os.environ.items() if name.startswith(prefix)}
+
+
+def main() -> None:
+    """Run the command and turn errors made on purpose into one message and an exit code."""
+    try:
+        app()
+    except GateFailedError as error:
+        _stop(error, 3)
+    except ConfigurationError as error:
+        _stop(error, 2)
+    except CefmError as error:
+        _stop(error, 1)
+    except KeyboardInterrupt:
+        _stop("interrupted; run the same command again to resume", 1)
+
+
+def _stop(reason: object, code: int) -> None:
+    print(f"cefm: {reason}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

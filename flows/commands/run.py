@@ -1,0 +1,78 @@
+"""``cefm run``, ``cefm demo`` and the later stages: flows, started from the command line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from cefm_core.config import CefmConfig
+from flows.console import follow_progress, say
+from flows.server import ensure_server, ui_url
+
+_DEMO_SEED = 20240601
+
+
+def run(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
+    """Run the whole chain and print its summary."""
+    summary = _start("full_run", {"source": source, "metadata": metadata, "store": store, "config": config, "refresh": refresh})
+    _print(summary, as_json)
+
+
+def demo(store: str, images: int, config: CefmConfig, as_json: bool) -> None:
+    """Render lesions with known truth beside the store and run the whole chain on them."""
+    from cefm_core.phantoms.dataset import write_phantom_dataset
+    from storage.store import local_path, normalise_uri
+
+    folder = (local_path(normalise_uri(store)) or Path("demo-store").resolve()) / "source"
+    say(f"rendering {images} lesions in {folder}")
+    write_phantom_dataset(folder, images, _DEMO_SEED)
+    run(str(folder), str(folder / "metadata.csv"), store, config, (), as_json)
+
+
+def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
+    """Run one of the later flows on the latest version and publish its outputs as the next."""
+    from storage.store import Store
+    from storage.versions import latest_number, publish, read_outputs, read_version
+
+    opened = Store.open(store)
+    base = latest_number(opened)
+    source = read_version(opened)["source"]
+    context = {"source": source, "store": store, "config": config, "refresh": refresh}
+    result = _start(flow_name, context)
+    from tasks.context import RunContext
+
+    run_id = RunContext(**context).run_id
+    version = publish(opened, base, run_id, read_outputs(opened) | result.outputs, source)
+    body = {"store": opened.uri, "version": version, "stages": [record.model_dump() for record in result.stages]}
+    say(json.dumps(body) if as_json else "\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages))
+
+
+def plan(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
+    """Say what a run would do, without doing it."""
+    from flows.commands.plan import plan_run
+
+    found = plan_run(source, metadata, store, config, refresh)
+    say(json.dumps(found) if as_json else "\n".join(f"{stage['name']}: {stage['missing']} of {stage['images']} images ({stage['why']})" for stage in found))
+
+
+def _start(flow_name: str, context: dict[str, Any]) -> Any:
+    """Start a flow on the configured API, or on a server of one's own."""
+    url = ensure_server()
+    say(f"Prefect UI: {ui_url(url)}")
+    from flows.runner import sized
+    from tasks.context import RunContext
+
+    follow_progress()
+    flow = getattr(importlib.import_module(f"flows.{flow_name}"), flow_name)
+    run_context = RunContext(**context)
+    return sized(flow, run_context)(run_context)
+
+
+def _print(summary: Any, as_json: bool) -> None:
+    from flows.summary import summary_text
+
+    say(summary_text(summary))
+    if as_json:
+        print(json.dumps(summary.model_dump(mode="json"), allow_nan=False), flush=True)

@@ -1,0 +1,39 @@
+"""full_run: the whole chain in order, its publication, its report site and its summary."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from flows.evaluate_alignment import evaluate_alignment
+from flows.prepare_dataset import prepare_dataset
+from flows.preflight import preflight
+from flows.runner import sized
+from flows.stage_run import FlowResult
+from flows.summary import RunSummary, summarise, summary_markdown
+from flows.train_alignment import train_alignment
+from flows.write_reports import write_reports
+from storage.versions import latest_number, publish
+from tasks.context import RunContext
+from tasks.publish_site import publish_site
+from tasks.rows import collect_rejects
+
+
+@flow(name="full_run", flow_run_name="full_run {context.run_id}")
+def full_run(context: RunContext) -> RunSummary:
+    """Run every stage on a source, publish the outputs as one version and draw the report site."""
+    preflight(context)
+    store = context.open_store()
+    base = latest_number(store)
+    result: FlowResult = sized(prepare_dataset, context)(context)
+    result.take(sized(train_alignment, context)(context, result.outputs))
+    result.take(sized(evaluate_alignment, context)(context, result.outputs))
+    result.take(sized(write_reports, context)(context, result.outputs))
+    result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
+    version = publish(store, base, context.run_id, result.outputs, context.source)
+    stages = [record.model_dump() | {"cached": record.cached} for record in result.stages]
+    site = publish_site.submit(context, result.outputs, stages, result.gates, result.facts | {"version": version}).result()
+    summary = summarise(context, result, version, site)
+    create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.run_id}")
+    create_link_artifact(summary.report_url, key="report-site", link_text="Report site")
+    return summary

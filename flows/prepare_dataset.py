@@ -1,0 +1,41 @@
+"""prepare_dataset: from source images to a manifest, masks and measurements."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.stage_run import FlowResult, gate, run_row_stage, run_shards, timed
+from tasks.assess_images import assess_images
+from tasks.build_manifest import assemble_manifest, build_manifest, scan_source
+from tasks.context import RunContext
+from tasks.measure_abc import measure_abc
+from tasks.refine_masks import refine_masks
+from tasks.segment_coarse import segment_coarse
+
+
+@flow(name="prepare_dataset", flow_run_name="prepare_dataset {context.run_id}")
+def prepare_dataset(context: RunContext) -> FlowResult:
+    """Build the manifest of a source, segment its lesions and measure them."""
+    result = FlowResult()
+    _manifest(context, result)
+    manifest = {"manifest": result.outputs["manifest"]}
+    run_row_stage(context, result, assess_images, manifest)
+    coarse = run_row_stage(context, result, segment_coarse, manifest)
+    refined = run_row_stage(context, result, refine_masks, manifest | {"coarse_masks": coarse})
+    run_row_stage(context, result, measure_abc, manifest | {"refined_masks": refined})
+    return result
+
+
+def _manifest(context: RunContext, result: FlowResult) -> None:
+    with timed(result, "build_manifest") as report:
+        scanned = scan_source.submit(context).result()
+        plan, facts = run_shards(context, build_manifest, {"source_listing": scanned.files["source_listing"]})
+        assembled = assemble_manifest.submit(context, scanned.files["source_listing"], facts.table).result()
+        rejected = scanned.summary["rejected"] + facts.rejected + assembled.summary["rejected"]
+        rows = assembled.summary["rows"]
+        gate(context, result, "manifest", assembled.files["manifest"], rows, rejected)
+        result.outputs["manifest"] = assembled.files["manifest"]
+        result.rejects += [scanned.files["rejects"], facts.rejects, assembled.files["rejects"]]
+        result.facts |= {"ignored": scanned.summary["ignored"], "manifest_notes": assembled.summary["notes"]}
+        reused = scanned.summary["images"] if assembled.cached and not plan.missing else plan.images - plan.missing
+        report(items_in=scanned.summary["images"], items_out=rows, rejected=rejected, reused=reused)

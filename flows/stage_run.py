@@ -1,0 +1,142 @@
+"""How a flow runs one stage: plan, shards, publish, gate; and what it remembers of it.
+
+Which stage comes after which belongs to the flows, what a stage does to its tasks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import Task, get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.futures import as_completed
+from pydantic import BaseModel
+
+from flows.console import PROGRESS
+from storage.refs import FileRef
+from tasks.check_table import check_table
+from tasks.context import RunContext
+from tasks.row_stage import Plan, Published
+from tasks.rows import plan_rows, publish_table
+from tasks.table_stage import Outputs
+
+
+class StageRecord(BaseModel):
+    """What a stage did in this run.
+
+    Attributes:
+        name: Stage name.
+        items_in: Items that entered.
+        items_out: Rows that left.
+        rejected: Items that became rejects.
+        reused: Rows taken from earlier work.
+        seconds: Wall-clock time.
+        note: Why the stage did less than its name says, or "".
+    """
+
+    name: str
+    items_in: int
+    items_out: int
+    rejected: int
+    reused: int
+    seconds: float
+    note: str = ""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the stage computed nothing."""
+        return self.reused == self.items_in
+
+
+class FlowResult(BaseModel):
+    """What a flow hands on: references, counts and gate results."""
+
+    outputs: dict[str, FileRef] = {}
+    stages: list[StageRecord] = []
+    rejects: list[FileRef] = []
+    gates: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+
+    def take(self, other: FlowResult) -> None:
+        """Add what another flow produced."""
+        self.outputs |= other.outputs
+        self.stages += other.stages
+        self.rejects += other.rejects
+        self.gates += other.gates
+        self.facts |= other.facts
+
+
+@contextmanager
+def timed(result: FlowResult, name: str) -> Iterator[Callable[..., None]]:
+    """Time a stage; the caller reports its counts through the yielded function."""
+    start = time.perf_counter()
+    counts: dict[str, Any] = {}
+    yield lambda **values: counts.update(values)
+    record = StageRecord(name=name, seconds=round(time.perf_counter() - start, 2), **counts)
+    done = "cached" if record.cached else f"reused {record.reused}"
+    line = f"{name}: in {record.items_in}, out {record.items_out}, rejected {record.rejected}, {done}, {record.seconds:.1f} s"
+    get_run_logger().info(line)
+    PROGRESS.info(line)
+    result.stages.append(record)
+
+
+def run_row_stage(context: RunContext, result: FlowResult, shard_task: Task[..., Any], upstream: dict[str, FileRef], note: str = "") -> FileRef:
+    """Run an image-by-image stage to its published, checked table.
+
+    Args:
+        context: The run.
+        result: Collects counts, rejects, gates and outputs.
+        shard_task: The stage's task; its name is the stage's.
+        upstream: Tables by name; the first leads.
+        note: Why the stage does less than its name says, or "".
+    """
+    name = shard_task.name
+    with timed(result, name) as report:
+        plan, published = run_shards(context, shard_task, upstream)
+        table = published.table
+        gate(context, result, table_of(name), table, published.rows, published.rejected)
+        result.outputs[table_of(name)] = table
+        if published.rejected:
+            result.rejects.append(published.rejects)
+        report(items_in=plan.images, items_out=published.rows, rejected=published.rejected, reused=plan.images - plan.missing, note=note)
+    return table
+
+
+def run_shards(context: RunContext, shard_task: Task[..., Any], upstream: dict[str, FileRef]) -> tuple[Plan, Published]:
+    """Plan a stage, work through its missing shards and gather its table."""
+    name = shard_task.name
+    plan = plan_rows.submit(context, name, upstream, label=f"{name}: plan").result()
+    if plan.shards:
+        _work_through(context, shard_task, plan)
+    published = publish_table.submit(context, name, plan, label=f"{name}: publish {plan.images} images").result()
+    return plan, published
+
+
+def gate(context: RunContext, result: FlowResult, table: str, ref: FileRef, rows: int, rejected: int = 0) -> None:
+    """Check a table; a failure stops the run."""
+    checked: Outputs = check_table.submit(context, ref, table, rows, rejected, label=f"check {table}").result()
+    result.gates.append(checked.summary)
+
+
+def table_of(stage: str) -> str:
+    """Return the name of a stage's main table."""
+    from tasks.rows import row_stage
+
+    return row_stage(stage).table.name
+
+
+def _work_through(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> None:
+    total = len(plan.shards)
+    slug = shard_task.name.replace("_", "-")
+    progress = create_progress_artifact(0.0, key=slug, description=f"{shard_task.name}: {plan.missing} of {plan.images} images to do")
+    futures = [
+        shard_task.submit(context, plan.fingerprint, work, label=f"{shard_task.name}: shard {number} of {total}")
+        for number, work in enumerate(plan.shards, start=1)
+    ]
+    for done, future in enumerate(as_completed(futures), start=1):
+        future.result()
+        update_progress_artifact(progress, 100.0 * done / total)
+        PROGRESS.info("%s: %d of %d shards", shard_task.name, done, total)

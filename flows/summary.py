@@ -1,0 +1,104 @@
+"""What a run says of itself at the end: for machines, for the terminal and for the UI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from flows.stage_run import FlowResult
+from storage.refs import FileRef
+from storage.store import local_path
+from tasks.context import RunContext
+
+_NOTICE = "Research software, not a medical device: no result is a diagnosis."
+
+
+class RunSummary(BaseModel):
+    """The outcome of a run; ``--json`` prints exactly this.
+
+    Attributes:
+        run_id: Identifier of the run.
+        store: URI of the store.
+        version: Number of the published version.
+        stages: One entry a stage: name, in, out, rejected, cached, reused, seconds, note.
+        metrics: Headline scores on the held-out images, by name.
+        headline: What the evaluation says first; a shortcut warning, if any, stands first.
+        outputs: Reference by output name.
+        report_url: Where the run page lies.
+    """
+
+    run_id: str
+    store: str
+    version: int
+    stages: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    headline: list[str]
+    outputs: dict[str, FileRef]
+    report_url: str
+
+
+def summarise(context: RunContext, result: FlowResult, version: int, site: dict[str, Any]) -> RunSummary:
+    """Gather a run's counts, scores and links."""
+    stages = [
+        {
+            "name": record.name,
+            "in": record.items_in,
+            "out": record.items_out,
+            "rejected": record.rejected,
+            "cached": record.cached,
+            "reused": record.reused,
+            "seconds": record.seconds,
+            "note": record.note,
+        }
+        for record in result.stages
+    ]
+    return RunSummary(
+        run_id=context.run_id,
+        store=context.store,
+        version=version,
+        stages=stages,
+        metrics=site["metrics"],
+        headline=result.facts.get("headline", []),
+        outputs=result.outputs,
+        report_url=object_url(context.store, site["run_page"]),
+    )
+
+
+def object_url(store: str, key: str) -> str:
+    """Return the address of an object: a ``file://`` URL for a local store."""
+    folder = local_path(store)
+    return (folder / key).as_uri() if folder else f"{store}/{key}"
+
+
+def summary_markdown(summary: RunSummary) -> str:
+    """Return the summary as a Markdown page of bounded size."""
+    lines = [f"# Run {summary.run_id}", "", f"_{_NOTICE}_", "", *(f"- {line}" for line in summary.headline[:10]), ""]
+    lines += ["| stage | in | out | rejected | cached | seconds |", "| --- | ---: | ---: | ---: | --- | ---: |"]
+    lines += [
+        f"| {s['name']} | {s['in']} | {s['out']} | {s['rejected']} | {_cached(s)} | {s['seconds']:.1f} |" + (f" {s['note']}" if s["note"] else "")
+        for s in summary.stages
+    ]
+    lines += ["", "| metric | value |", "| --- | --- |", *(f"| {name} | {_scored(value)} |" for name, value in summary.metrics.items())]
+    return "\n".join([*lines, "", f"Version {summary.version} of `{summary.store}`. [Report site]({summary.report_url})"])
+
+
+def summary_text(summary: RunSummary) -> str:
+    """Return the summary as plain lines for a terminal."""
+    lines = [f"run {summary.run_id}, version {summary.version} of {summary.store}", *summary.headline[:10]]
+    lines += [f"  {s['name']:<20} in {s['in']:>6} out {s['out']:>6} rejected {s['rejected']:>4} {_cached(s):<12} {s['seconds']:>8.1f} s" for s in summary.stages]
+    lines += [f"  {name}: {_scored(value)}" for name, value in summary.metrics.items()]
+    return "\n".join([*lines, _NOTICE, f"report: {summary.report_url}"])
+
+
+def _cached(stage: dict[str, Any]) -> str:
+    return "cached" if stage["cached"] else (f"{stage['reused']} reused" if stage["reused"] else "")
+
+
+def _scored(value: Any) -> str:
+    if isinstance(value, dict):
+        if value.get("value") is None:
+            return f"not defined ({value.get('reason')})"
+        interval = f" ({value['low']:.3f}-{value['high']:.3f})" if value.get("low") is not None else ""
+        return f"{value['value']:.3f}{interval}, n = {value['n']}"
+    return str(value)

@@ -1,0 +1,33 @@
+"""train_alignment: frozen embeddings, aligned with the clinical measurements."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.stage_run import FlowResult, gate, run_row_stage, timed
+from flows.upstream import needed
+from storage.refs import FileRef
+from tasks.context import RunContext
+from tasks.embed_images import embed_images
+from tasks.train_alignment import train_alignment as train
+
+
+@flow(name="train_alignment", flow_run_name="train_alignment {context.run_id}")
+def train_alignment(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
+    """Embed the images and train the projection heads and classifiers.
+
+    Args:
+        context: The run.
+        inputs: Tables ``manifest``, ``refined_masks``, ``abc_features``; None takes those of the latest published version.
+    """
+    tables = needed(context, inputs, "manifest", "refined_masks", "abc_features")
+    result = FlowResult()
+    embed_images_from = {name: tables[name] for name in ("manifest", "refined_masks")}
+    embeddings = run_row_stage(context, result, embed_images, embed_images_from)
+    with timed(result, "train_alignment") as report:
+        trained = train.submit(context, tables["manifest"], embeddings, tables["abc_features"]).result()
+        gate(context, result, "training_log", trained.files["training_log"], trained.summary["log_rows"])
+        result.outputs |= trained.files
+        rows = trained.summary["images"]
+        report(items_in=rows, items_out=rows, rejected=0, reused=rows if trained.cached else 0, note=trained.summary.get("note", ""))
+    return result

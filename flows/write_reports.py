@@ -1,0 +1,30 @@
+"""write_reports: descriptors, and a checked report with a page for every image."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from cefm_core.descriptors import availability
+from flows.stage_run import FlowResult, run_row_stage
+from flows.upstream import needed
+from storage.refs import FileRef
+from tasks.context import RunContext
+from tasks.rank_descriptors import rank_descriptors
+from tasks.write_reports import UPSTREAM
+from tasks.write_reports import write_reports as write
+
+
+@flow(name="write_reports", flow_run_name="write_reports {context.run_id}")
+def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
+    """Rank descriptors and write the reports.
+
+    Args:
+        context: The run.
+        inputs: The tables reports are written from; None takes those of the latest published version.
+    """
+    tables = needed(context, inputs, *(name for name in UPSTREAM if name != "descriptors"))
+    result = FlowResult()
+    skipped = availability(context.config.descriptors) or ""
+    descriptors = run_row_stage(context, result, rank_descriptors, {"manifest": tables["manifest"]}, note=f"skipped: {skipped}" if skipped else "")
+    run_row_stage(context, result, write, {name: (tables | {"descriptors": descriptors})[name] for name in UPSTREAM})
+    return result

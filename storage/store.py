@@ -1,0 +1,163 @@
+"""The object store behind one URI: local disk, S3 and its like, Google Cloud Storage, Azure.
+
+Objects are written whole or not at all, under their digest, and are verified whenever they are read. What a key means does not
+belong here (see ``storage/keys.py``).
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cefm_core.errors import ConfigurationError, IntegrityError
+from storage import keys
+from storage.refs import FileRef, digest_of, sha256_of
+
+_IO_THREADS = 8
+
+
+def normalise_uri(uri: str) -> str:
+    """Return an absolute URI: a bare path becomes ``file://``, a scheme is kept."""
+    if "://" in uri:
+        return uri.rstrip("/")
+    return "file://" + str(Path(uri).expanduser().resolve())
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the folder behind a ``file://`` URI, or None for a remote one."""
+    return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
+
+
+class Store:
+    """Bytes under keys, written atomically and read verified."""
+
+    def __init__(self, uri: str, backend: Any) -> None:
+        self.uri = uri
+        self._backend = backend
+
+    @classmethod
+    def open(cls, uri: str) -> Store:
+        """Open the store at ``uri`` (a path, ``file://``, ``s3://``, ``gs://``, ``az://``).
+
+        Endpoint, addressing style, CA bundle and credentials come from the environment variables of the provider
+        (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_VIRTUAL_HOSTED_STYLE_REQUEST`` ...).
+
+        Raises:
+            ConfigurationError: The URI is not understood, or the folder cannot be made.
+        """
+        uri = normalise_uri(uri)
+        try:
+            return cls(uri, _open_backend(uri))
+        except Exception as error:  # the backend raises many types; each is the same fault to the user
+            raise ConfigurationError(f"store {uri}: cannot be opened ({_first_line(error)}); check the URI and its permissions") from error
+
+    def preflight(self) -> None:
+        """Write, read back and delete one small object.
+
+        Raises:
+            ConfigurationError: Any of the three fails; the message names the store and the step.
+        """
+        key, data = f"preflight/{os.getpid()}-{os.urandom(4).hex()}", b"cefm"
+        step = "written"
+        try:
+            self.put(key, data)
+            step = "read"
+            if self.read(key) != data:
+                raise OSError("the bytes read are not those written")
+            step = "deleted"
+            self._backend.delete(key)
+        except Exception as error:
+            raise ConfigurationError(
+                f"store {self.uri}: an object cannot be {step} ({_first_line(error)}); mend its permissions"
+            ) from error
+
+    def put(self, key: str, data: bytes) -> FileRef:
+        """Write ``data`` under ``key``, replacing what is there in one step."""
+        self._backend.put(key, data)
+        return FileRef(key=key, sha256=sha256_of(data))
+
+    def put_object(self, kind: str, data: bytes, suffix: str) -> FileRef:
+        """Write ``data`` under a key made of its digest; equal bytes are one object."""
+        return self.put(keys.object_key(kind, sha256_of(data), suffix), data)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write ``data`` under ``key`` only if nothing is there; return whether this caller won."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            self._backend.put(key, data, mode="create")
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes under ``key``.
+
+        Raises:
+            IntegrityError: Nothing is there.
+        """
+        try:
+            return bytes(self._backend.get(key).bytes())
+        except FileNotFoundError as error:
+            raise IntegrityError(f"store {self.uri}: {key} is missing; run again to re-make it") from error
+
+    def get(self, ref: FileRef) -> bytes:
+        """Return the bytes behind a reference.
+
+        Raises:
+            IntegrityError: The object is missing or its digest is another.
+        """
+        data = self.read(ref.key)
+        found = sha256_of(data)
+        if found != ref.sha256:
+            raise IntegrityError(f"store {self.uri}: {ref.key} has digest {found[:12]}, not {ref.sha256[:12]}; run again to re-make it")
+        return data
+
+    def holds(self, ref: FileRef) -> bool:
+        """Return whether the object exists with exactly the promised bytes."""
+        try:
+            self.get(ref)
+        except IntegrityError:
+            return False
+        return True
+
+    def holds_all(self, refs: list[FileRef]) -> list[bool]:
+        """Return :meth:`holds` for each reference, several reads at a time."""
+        with ThreadPoolExecutor(_IO_THREADS) as pool:
+            return list(pool.map(self.holds, refs))
+
+    def list(self, prefix: str) -> list[str]:
+        """Return every key below ``prefix``, sorted."""
+        return sorted(str(entry["path"]) for entry in self._backend.list(prefix + "/").collect())
+
+    def put_json(self, key: str, value: Any) -> FileRef:
+        """Write ``value`` as canonical JSON under ``key``."""
+        from storage.refs import canonical_json
+
+        return self.put(key, canonical_json(value))
+
+    def read_json(self, key: str) -> Any:
+        """Return the JSON value under ``key``."""
+        import json
+
+        return json.loads(self.read(key))
+
+    def put_work(self, value: Any) -> FileRef:
+        """Write a work list under its own digest."""
+        return self.put_json(keys.work_key(digest_of(value)), value)
+
+
+def _open_backend(uri: str) -> Any:
+    from obstore.store import LocalStore, from_url
+
+    folder = local_path(uri)
+    if folder is None:
+        return from_url(uri, client_options={"allow_http": True})
+    folder.mkdir(parents=True, exist_ok=True)
+    return LocalStore(str(folder))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,74 @@
+"""Run records and published versions.
+
+A version is an immutable list of references. It is published by one conditional write of the next number, so of two runs that
+publish at once exactly one wins and the other stops without having changed anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from cefm_core.errors import ConfigurationError, ConflictError
+from storage import keys
+from storage.refs import FileRef, canonical_json
+from storage.store import Store
+
+
+def new_run_id() -> str:
+    """Return an identifier that sorts by time: ``20260102T030405-1a2b3c``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def latest_number(store: Store) -> int:
+    """Return the number of the latest version, 0 where none is published."""
+    found = store.list("published")
+    return int(found[-1].rsplit("/", 1)[1].removesuffix(".json")) if found else 0
+
+
+def read_version(store: Store, number: int | None = None) -> dict[str, Any]:
+    """Return a published version.
+
+    Args:
+        store: The store.
+        number: Version number; None means the latest.
+
+    Raises:
+        ConfigurationError: No version is published yet.
+    """
+    number = number or latest_number(store)
+    if not number:
+        raise ConfigurationError(f"store {store.uri}: nothing is published yet; do `cefm run` on it first")
+    return store.read_json(keys.version_key(number))
+
+
+def read_outputs(store: Store, number: int | None = None) -> dict[str, FileRef]:
+    """Return the references of a published version, by output name."""
+    return {name: FileRef(**ref) for name, ref in read_version(store, number)["outputs"].items()}
+
+
+def publish(store: Store, base: int, run_id: str, outputs: dict[str, FileRef], source: str) -> int:
+    """Publish outputs as the version after ``base``; equal outputs publish nothing.
+
+    Args:
+        store: The store.
+        base: The latest version number when the run began.
+        run_id: The run that publishes.
+        outputs: References by output name.
+        source: URI of the source images that the manifest's relative names belong to.
+
+    Returns:
+        The number of the version that now holds these outputs.
+
+    Raises:
+        ConflictError: Another run published in the meantime.
+    """
+    plain = {name: ref.model_dump() for name, ref in sorted(outputs.items())}
+    latest = latest_number(store)
+    if latest and read_version(store, latest)["outputs"] == plain:
+        return latest
+    body = canonical_json({"number": base + 1, "run_id": run_id, "source": source, "outputs": plain})
+    if latest != base or not store.put_new(keys.version_key(base + 1), body):
+        raise ConflictError(f"store {store.uri}: another run published version {base + 1} first; run again to publish on top of it")
+    return base + 1

@@ -1,0 +1,133 @@
+"""build_manifest: which images there are, what is known of them, and which of them are for what."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cefm_core.errors import BadItemError, ConfigurationError
+from cefm_core.tables import image_facts, manifest, rejects, source_listing
+from storage.parquet import read_rows, write_rows
+from storage.refs import FileRef, sha256_of
+from storage.source import Source
+from storage.store import Store
+from tasks.caching import fingerprint, row_key
+from tasks.context import RunContext
+from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.stage_task import as_cached, stage_task
+from tasks.table_stage import Outputs, remember
+
+_IO_THREADS = 8
+
+
+def _inputs(rows: Rows) -> Row:
+    return {name: rows["source_listing"][name] for name in ("image_id", "uri", "image_sha256")}
+
+
+def _inspection(config: Any) -> dict[str, Any]:
+    return config.manifest.model_dump(mode="json", include={"max_pixels", "min_side_px"})
+
+
+STAGE = RowStage(
+    name="build_manifest",
+    table=image_facts.TABLE,
+    entries=("cefm_core.manifest.inspect", "cefm_core.tables.image_facts"),
+    inputs=_inputs,
+    settings=_inspection,
+)
+
+
+@stage_task
+def scan_source(context: RunContext, label: str = "build_manifest: scan") -> Outputs:
+    """List the source, sort its names into images, masks and others, and digest every image and mask."""
+    from cefm_core.manifest.names import classify_names
+
+    store, source = context.open_store(), context.open_source()
+    classified = classify_names(source.names())
+    if not classified.images and not classified.rejects:
+        raise ConfigurationError(f"source {context.source}: no image among {len(classified.ignored)} files; give a folder with JPEG, PNG or TIFF images")
+    with ThreadPoolExecutor(_IO_THREADS) as pool:
+        found = list(pool.map(lambda image: _listed(source, image, classified.masks.get(image.image_id)), classified.images))
+    rows = [row for row, error in found if error is None]
+    refused = [_refusal(image.image_id, error) for image, (_, error) in zip(classified.images, found, strict=True) if error is not None]
+    refused += [{"item": item, "stage": "build_manifest", "code": code, "message": message} for item, code, message in classified.rejects]
+    summary = {"images": len(rows) + len(refused), "rejected": len(refused), "ignored": _count(reason for _, reason in classified.ignored)}
+    files = {"source_listing": write_rows(store, source_listing.TABLE, rows), "rejects": write_rows(store, rejects.TABLE, refused)}
+    return Outputs(files=files, summary=summary)
+
+
+@stage_task
+def build_manifest(context: RunContext, fingerprint: str, work: FileRef, label: str = "build_manifest") -> PartSummary:
+    """Decode the images of one shard completely, once, and learn their size and perceptual hash."""
+    from cefm_core.manifest.inspect import inspect_image
+
+    source = context.open_source()
+
+    def one(item: Row) -> Output:
+        return Output(inspect_image(source.read_verified(item["uri"], item["image_sha256"]), context.config.manifest))
+
+    return run_shard(STAGE, context, fingerprint, work, lambda items: [one(item) for item in items])
+
+
+@stage_task
+def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, label: str = "build_manifest: assemble") -> Outputs:
+    """Join what was found with the metadata, group duplicates and split by group."""
+    data = _metadata_bytes(context.metadata)
+    print_ = fingerprint(
+        "build_manifest", context.config.manifest.model_dump(mode="json"), {}, ("cefm_core.manifest.assemble", "cefm_core.tables.manifest")
+    )
+    inputs = {"listing": listing.sha256, "facts": facts.sha256, "metadata": sha256_of(data) if data is not None else None}
+
+    def make(store: Store) -> Outputs:
+        from cefm_core.manifest.assemble import assemble_manifest as assemble
+        from cefm_core.manifest.metadata import read_metadata
+
+        known = {row["image_id"]: row for row in read_rows(store, facts)}
+        inspected = [{**row, **known[row["image_id"]]} for row in read_rows(store, listing) if row["image_id"] in known]
+        metadata = read_metadata(data, str(context.metadata)) if data is not None else None
+        assembled = assemble(inspected, metadata, context.config.manifest)
+        rows = [{**row, "row_key": row_key(print_.digest, {k: v for k, v in row.items() if k != "row_key"})} for row in assembled.rows]
+        files = {"manifest": write_rows(store, manifest.TABLE, rows), "rejects": write_rows(store, rejects.TABLE, assembled.rejects)}
+        return Outputs(files=files, summary={"rows": len(rows), "rejected": len(assembled.rejects), "notes": assembled.notes})
+
+    outputs = remember(context, print_, inputs, make, name="assemble_manifest")
+    return as_cached(outputs, outputs.cached)
+
+
+def _listed(source: Source, image: Any, mask: str | None) -> tuple[Row, BadItemError | None]:
+    """Digest one image and its reference mask."""
+    try:
+        data = source.read(image.name)
+        mask_digest = sha256_of(source.read(mask)) if mask else None
+    except BadItemError as error:
+        return {}, error
+    row = {
+        "image_id": image.image_id,
+        "uri": image.name,
+        "size_bytes": len(data),
+        "image_sha256": sha256_of(data),
+        "reference_mask_uri": mask,
+        "reference_mask_sha256": mask_digest,
+    }
+    return row | {"row_key": row_key("source_listing", row)}, None
+
+
+def _refusal(item: str, error: BadItemError) -> Row:
+    return {"item": item, "stage": "build_manifest", "code": error.code, "message": error.message}
+
+
+def _metadata_bytes(uri: str | None) -> bytes | None:
+    if uri is None:
+        return None
+    folder, _, name = uri.replace("\\", "/").rpartition("/")
+    try:
+        return Source(folder or ".").read(name)
+    except BadItemError as error:
+        raise ConfigurationError(f"metadata {uri}: cannot be read; give an existing CSV or Parquet file") from error
+
+
+def _count(values: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,57 @@
+"""What every task of a run is told: where things lie and how the run is set. Small, plain, and without a secret."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cefm_core.config import CefmConfig
+from storage.source import Source
+from storage.store import Store, normalise_uri
+from storage.versions import new_run_id
+
+T = TypeVar("T")
+Uri = Annotated[str, AfterValidator(normalise_uri)]
+_local = threading.local()
+
+
+class RunContext(BaseModel):
+    """The run a task belongs to; also the one parameter of every flow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Uri = Field(description="Store: a folder, or s3://, gs://, az://")
+    source: Uri = Field(description="Source images: a folder, or an object-store prefix")
+    metadata: Uri | None = Field(None, description="Source metadata, CSV or Parquet: a path or an object's URI")
+    config: CefmConfig = Field(CefmConfig(), description="All settings")
+    refresh: tuple[str, ...] = Field((), description="Names of stages that recompute everything in this run")
+    run_id: str = Field(default_factory=new_run_id, description="Identifier of the run")
+
+    def open_store(self) -> Store:
+        """Open the run's store."""
+        return Store.open(self.store)
+
+    def open_source(self) -> Source:
+        """Open the run's source."""
+        return Source(self.source)
+
+    def device(self) -> str:
+        """Return the torch device of this run; imports torch."""
+        from cefm_core.device import resolve_device
+
+        return resolve_device(self.config.runtime.device)
+
+
+def once_per_thread(key: str, make: Callable[[], T]) -> T:
+    """Return what ``make`` made for this key in this thread; models hold state, so threads do not share them.
+
+    One thing is kept per thread and per kind (the part of ``key`` before the first ``:``), so memory does not grow over runs.
+    """
+    held: dict[str, tuple[str, Any]] = _local.__dict__.setdefault("held", {})
+    kind = key.split(":", 1)[0]
+    if kind not in held or held[kind][0] != key:
+        held[kind] = (key, make())
+    return held[kind][1]

@@ -1,0 +1,39 @@
+"""Reading pictures for the stages: always verified against the digest that the tables hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cefm_core.imaging.decode import decode_image, decode_mask
+from storage.refs import FileRef
+from tasks.context import RunContext
+
+Row = dict[str, Any]
+
+
+class Pictures:
+    """The images and masks of one run."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._source = context.open_source()
+        self._store = context.open_store()
+        self._max_pixels = context.config.manifest.max_pixels
+
+    def image(self, item: Row) -> np.ndarray:
+        """Return the image of a work item, uint8 (H, W, 3) RGB."""
+        data = self._source.read_verified(item["uri"], item["image_sha256"])
+        return decode_image(data, max_pixels=self._max_pixels).rgb
+
+    def mask(self, item: Row, shape: tuple[int, int]) -> np.ndarray:
+        """Return the stage mask of a work item (``mask_key``, ``mask_sha256``), bool (H, W)."""
+        data = self._store.get(FileRef(key=item["mask_key"], sha256=item["mask_sha256"]))
+        return decode_mask(data, shape).mask
+
+    def reference_mask(self, item: Row, shape: tuple[int, int]) -> np.ndarray | None:
+        """Return the reference mask that came with the image, bool (H, W), or None where there is none."""
+        if item.get("reference_mask_uri") is None:
+            return None
+        data = self._source.read_verified(item["reference_mask_uri"], item["reference_mask_sha256"])
+        return decode_mask(data, shape).mask

@@ -1,0 +1,261 @@
+"""How a stage runs over images: plan what is missing, run shards of it, publish the whole table.
+
+A finished shard is a *part*: rows in a Parquet file, committed by a record that is written last. Parts are found again by the stage's
+fingerprint, row by row, so inserting images, killing a run or deleting one output costs exactly the rows concerned. What a single stage
+does to an image does not belong here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from cefm_core.config import CefmConfig
+from cefm_core.errors import BadItemError, CefmError
+from cefm_core.tables import rejects as rejects_table
+from cefm_core.tables.schema import Table
+from storage import keys
+from storage.parquet import read_rows, table_bytes, write_rows
+from storage.refs import FileRef, canonical_json, digest_of, sha256_of
+from storage.store import Store
+from tasks.caching import Fingerprint, fingerprint, row_key
+from tasks.context import RunContext
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+Rows = dict[str, Row]
+
+# Rejects whose cause may be gone at the next run: they are counted, but asked for again.
+_PASSING = {"unreadable", "source_changed", "processing_failed"}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one image became: a row, and the objects whose keys the row will carry.
+
+    Attributes:
+        row: Columns of the stage's table, without the lineage columns.
+        objects: ``(bytes, suffix)`` by kind; kind ``mask`` fills ``mask_key`` and ``mask_sha256``.
+    """
+
+    row: Row
+    objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowStage:
+    """The contract of a stage that works image by image.
+
+    Attributes:
+        name: Stage name.
+        table: Declaration of its table.
+        entries: Core modules it calls.
+        inputs: Makes, from the joined upstream rows by table name, the values that decide an image's row.
+        settings: The settings that decide its outputs, as plain JSON values.
+        weights: Digest by name of weight file.
+        objects: Kinds of objects its rows refer to.
+    """
+
+    name: str
+    table: Table
+    entries: tuple[str, ...]
+    inputs: Callable[[Rows], Row]
+    settings: Callable[[CefmConfig], dict[str, Any]]
+    weights: Callable[[CefmConfig], dict[str, str]] = lambda config: {}
+    objects: tuple[str, ...] = ()
+
+    def fingerprint(self, config: CefmConfig) -> Fingerprint:
+        """Return what this stage's outputs depend on besides their inputs."""
+        return fingerprint(self.name, self.settings(config), self.weights(config), self.entries)
+
+
+class Plan(BaseModel):
+    """What a stage has to do: references to work lists, and counts."""
+
+    stage: str
+    fingerprint: str
+    expected: FileRef
+    shards: list[FileRef]
+    images: int
+    missing: int
+
+
+class PartSummary(BaseModel):
+    """What a shard did."""
+
+    rows: int
+    rejected: int
+
+
+class Published(BaseModel):
+    """A stage's whole table, and its rejects as references and counts."""
+
+    table: FileRef
+    rejects: FileRef
+    rows: int
+    rejected: int
+
+
+def make_plan(stage: RowStage, context: RunContext, upstream: dict[str, FileRef]) -> Plan:
+    """Find which images the stage has no believable row for.
+
+    Args:
+        stage: The stage.
+        context: The run.
+        upstream: Tables by name; the first decides which images there are, a row missing from another becomes a reject there.
+    """
+    store = context.open_store()
+    print_ = stage.fingerprint(context.config)
+    store.put_json(keys.fingerprint_key(stage.name, print_.digest), {"stage": stage.name, "parts": print_.parts})
+    wanted = [{**values, "row_key": row_key(print_.digest, values)} for values in map(stage.inputs, _joined(store, upstream))]
+    known = {} if stage.name in context.refresh else _believed(store, stage, print_.digest, {item["row_key"] for item in wanted})
+    missing = [item for item in wanted if item["row_key"] not in known]
+    size = context.config.runtime.shard_size
+    return Plan(
+        stage=stage.name,
+        fingerprint=print_.digest,
+        expected=store.put_work([item["row_key"] for item in wanted]),
+        shards=[store.put_work(missing[start : start + size]) for start in range(0, len(missing), size)],
+        images=len(wanted),
+        missing=len(missing),
+    )
+
+
+def run_shard(
+    stage: RowStage, context: RunContext, plan_fingerprint: str, work: FileRef, process: Callable[[list[Row]], list[Output]]
+) -> PartSummary:
+    """Work through one shard and commit its part.
+
+    Args:
+        stage: The stage.
+        context: The run.
+        plan_fingerprint: Fingerprint the plan was made with.
+        work: The work list: one dict of inputs an image.
+        process: Turns a batch of work items into outputs, in order; raises BadItemError for what it cannot process.
+    """
+    store = context.open_store()
+    items: list[Row] = store.read_json(work.key)
+    rows: list[Row] = []
+    rejected: list[Row] = []
+    for batch in _batches(items, context.config.runtime.batch_size):
+        for item, outcome in zip(batch, _outcomes(process, batch), strict=True):
+            if isinstance(outcome, BadItemError):
+                rejected.append(_reject(stage.name, item, outcome))
+            else:
+                rows.append(_lineage(store, item, outcome))
+    _commit_part(store, stage, plan_fingerprint, rows, rejected)
+    logger.info("%s: %d rows, %d rejects", stage.name, len(rows), len(rejected))
+    return PartSummary(rows=len(rows), rejected=len(rejected))
+
+
+def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
+    """Gather the rows of a plan from the stage's parts into one whole table.
+
+    Raises:
+        CefmError: A planned image has neither a row nor a reject.
+    """
+    store = context.open_store()
+    wanted: list[str] = store.read_json(plan.expected.key)
+    rows, rejected = _parts(store, stage, plan.fingerprint, set(wanted))
+    lost = [key for key in wanted if key not in rows and key not in rejected]
+    if lost:
+        raise CefmError(f"{stage.name}: {len(lost)} of {len(wanted)} images have neither a row nor a reject; run again")
+    kept = [rows[key] for key in wanted if key in rows]
+    refused = [{k: v for k, v in rejected[key].items() if k != "row_key"} for key in wanted if key not in rows]
+    return Published(
+        table=write_rows(store, stage.table, kept),
+        rejects=write_rows(store, rejects_table.TABLE, refused),
+        rows=len(kept),
+        rejected=len(refused),
+    )
+
+
+def _joined(store: Store, upstream: dict[str, FileRef]) -> list[Rows]:
+    """Join upstream tables on image_id; the first table leads, an image that a later one lost is out."""
+    tables = {name: {row["image_id"]: row for row in read_rows(store, ref)} for name, ref in upstream.items()}
+    lead, *others = tables
+    ids = [image_id for image_id in tables[lead] if all(image_id in tables[name] for name in others)]
+    return [{name: rows[image_id] for name, rows in tables.items()} for image_id in sorted(ids)]
+
+
+def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -> set[str]:
+    rows, rejected = _parts(store, stage, fingerprint_, wanted)
+    refs = [
+        (key, FileRef(key=row[f"{kind}_key"], sha256=row[f"{kind}_sha256"]))
+        for key, row in rows.items()
+        for kind in stage.objects
+        if row[f"{kind}_key"] is not None
+    ]
+    held = store.holds_all([ref for _, ref in refs])
+    broken = {key for (key, _), good in zip(refs, held, strict=True) if not good}
+    if broken:
+        logger.warning("%s: %d outputs are missing or altered and will be re-made", stage.name, len(broken))
+    settled = {key for key, reject in rejected.items() if reject["code"] not in _PASSING}
+    return (rows.keys() | settled) - broken
+
+
+def _parts(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -> tuple[Rows, Rows]:
+    """Read every committed part of a fingerprint; a part that cannot be verified counts as never written."""
+    rows: Rows = {}
+    rejected: Rows = {}
+    for record_key in store.list(keys.part_folder(stage.name, fingerprint_)):
+        if not record_key.endswith(".json"):
+            continue
+        try:
+            record = store.read_json(record_key)
+            part = read_rows(store, FileRef(**record["table"]))
+        except (CefmError, ValueError, KeyError) as error:
+            logger.warning("%s: part %s is not believed (%s)", stage.name, record_key, error)
+            continue
+        rows |= {row["row_key"]: row for row in part if row["row_key"] in wanted}
+        rejected |= {row["row_key"]: row for row in record["rejects"] if row["row_key"] in wanted}
+    return rows, rejected
+
+
+def _commit_part(store: Store, stage: RowStage, fingerprint_: str, rows: list[Row], rejected: list[Row]) -> None:
+    folder = keys.part_folder(stage.name, fingerprint_)
+    data = table_bytes(stage.table.to_arrow(rows))
+    name = digest_of([sha256_of(data), rejected])
+    table = store.put(f"{folder}/{name}.parquet", data)
+    record = {"table": table.model_dump(), "rejects": rejected}
+    store.put(f"{folder}/{name}.json", canonical_json(record))
+
+
+def _outcomes(process: Callable[[list[Row]], list[Output]], batch: list[Row]) -> list[Output | BadItemError]:
+    """Process a batch; if anything in it fails, process its items alone so that only the bad one is rejected."""
+    try:
+        return list(process(batch))
+    except CefmError as error:
+        if not isinstance(error, BadItemError):
+            raise
+        failed: Exception = error
+    except Exception as error:  # a fault on one image must not cost the others
+        failed = error
+    if len(batch) > 1:
+        return [outcome for item in batch for outcome in _outcomes(process, [item])]
+    if isinstance(failed, BadItemError):
+        return [failed]
+    logger.warning("image %s failed", batch[0]["image_id"], exc_info=failed)
+    return [BadItemError("processing_failed", f"{type(failed).__name__}: {str(failed)[:200]}")]
+
+
+def _lineage(store: Store, item: Row, output: Output) -> Row:
+    row = {**output.row, "image_id": item["image_id"], "image_sha256": item["image_sha256"], "row_key": item["row_key"]}
+    for kind, (data, suffix) in output.objects.items():
+        ref = store.put_object(kind, data, suffix)
+        row |= {f"{kind}_key": ref.key, f"{kind}_sha256": ref.sha256}
+    return row
+
+
+def _reject(stage: str, item: Row, error: BadItemError) -> Row:
+    return {"item": item["image_id"], "stage": stage, "code": error.code, "message": error.message, "row_key": item["row_key"]}
+
+
+def _batches(items: list[Row], size: int) -> Iterator[list[Row]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

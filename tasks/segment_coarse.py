@@ -1,0 +1,55 @@
+"""segment_coarse: coarse lesion masks by UltraLight VM-UNet."""
+
+from __future__ import annotations
+
+from cefm_core.config import CefmConfig
+from cefm_core.tables import coarse_masks
+from storage.refs import FileRef
+from tasks.context import RunContext, once_per_thread
+from tasks.images import Pictures
+from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.stage_task import stage_task
+
+
+def _inputs(rows: Rows) -> Row:
+    manifest = rows["manifest"]
+    return {name: manifest[name] for name in ("image_id", "uri", "image_sha256", "reference_mask_uri", "reference_mask_sha256")}
+
+
+def _weights(config: CefmConfig) -> dict[str, str]:
+    from cefm_core.segmentation.coarse import weights_digest
+
+    return {"ultralight_vmunet": weights_digest(config.coarse)}
+
+
+STAGE = RowStage(
+    name="segment_coarse",
+    table=coarse_masks.TABLE,
+    entries=("cefm_core.segmentation.coarse", "cefm_core.segmentation.scores", "cefm_core.tables.coarse_masks"),
+    inputs=_inputs,
+    settings=lambda config: config.coarse.model_dump(mode="json", exclude={"weights"}),
+    weights=_weights,
+    objects=("mask",),
+)
+
+
+@stage_task
+def segment_coarse(context: RunContext, fingerprint: str, work: FileRef, label: str = "segment_coarse") -> PartSummary:
+    """Segment the images of one shard."""
+    from cefm_core.imaging.decode import encode_mask_png
+    from cefm_core.segmentation.coarse import CoarseSegmenter
+    from cefm_core.segmentation.scores import reference_scores
+
+    device = context.device()
+    segmenter = once_per_thread(f"coarse:{fingerprint}:{device}", lambda: CoarseSegmenter.load(context.config.coarse, device))
+    pictures = Pictures(context)
+
+    def process(items: list[Row]) -> list[Output]:
+        masks = segmenter.segment([pictures.image(item) for item in items])
+        references = [pictures.reference_mask(item, found.mask.shape) for item, found in zip(items, masks, strict=True)]
+        return [
+            Output({**found.row, **reference_scores(found.mask, reference)}, {"mask": (encode_mask_png(found.mask), "png")})
+            for found, reference in zip(masks, references, strict=True)
+        ]
+
+    return run_shard(STAGE, context, fingerprint, work, process)

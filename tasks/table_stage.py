@@ -1,0 +1,68 @@
+"""How a stage runs over whole tables: look its outputs up by key, or make them and record them.
+
+The record is written last, so a killed stage leaves nothing that could be taken for a result.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from cefm_core.errors import IntegrityError
+from storage import keys
+from storage.refs import FileRef, digest_of
+from storage.store import Store
+from tasks.caching import Fingerprint
+from tasks.context import RunContext
+
+logger = logging.getLogger(__name__)
+
+
+class Outputs(BaseModel):
+    """What a whole-table stage made.
+
+    Attributes:
+        files: Reference by output name.
+        summary: Small facts for people and for the run record.
+        cached: Whether nothing had to be computed.
+    """
+
+    files: dict[str, FileRef]
+    summary: dict[str, Any] = {}
+    cached: bool = False
+
+
+def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], make: Callable[[Store], Outputs], name: str = "") -> Outputs:
+    """Return the recorded outputs of a stage for these inputs, or make and record them.
+
+    Args:
+        context: The run.
+        print_: The stage's fingerprint.
+        inputs: Digests and values that, with the fingerprint, decide the outputs; plain JSON.
+        make: Computes the outputs.
+        name: Name under which the record is kept, where a stage keeps several kinds.
+    """
+    store = context.open_store()
+    key = keys.cache_key(name or print_.stage, digest_of([print_.digest, inputs]))
+    found = None if print_.stage in context.refresh else _recorded(store, key)
+    if found is not None:
+        return found.model_copy(update={"cached": True})
+    store.put_json(keys.fingerprint_key(print_.stage, print_.digest), {"stage": print_.stage, "parts": print_.parts})
+    outputs = make(store)
+    store.put_json(key, outputs.model_dump(exclude={"cached"}))
+    return outputs
+
+
+def _recorded(store: Store, key: str) -> Outputs | None:
+    try:
+        outputs = Outputs(**store.read_json(key))
+    except (IntegrityError, ValueError, TypeError):
+        return None
+    held = store.holds_all(list(outputs.files.values()))
+    if not all(held):
+        logger.warning("%s: an output is missing or altered and will be re-made", key)
+        return None
+    return outputs
