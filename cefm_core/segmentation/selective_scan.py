@@ -1,0 +1,200 @@
+"""The selective scan of Mamba in plain PyTorch, fast at small widths on a CPU.
+
+For every channel e and state n the scan is the linear recurrence (Gu and Dao, "Mamba", 2023, eq. 2 with the zero-order hold on A)
+
+    h[t] = exp(delta[t, e] * A[e, n]) * h[t-1] + delta[t, e] * u[t, e] * B[t, n],      y[t, e] = sum_n C[t, n] * h[t]
+
+A loop over t is slow because each step is too small for an operator call. Here a sequence is cut into chunks whose steps run side
+by side (the state entering each chunk follows from the chunks' end states), and time is walked in tiles small enough for the
+processor's second-level cache. The innermost axis always runs over independent sequences, so that no operator broadcasts along it.
+The backward pass is the same recurrence with time reversed; states are recomputed tile by tile and not kept.
+
+The layers around the scan do not belong here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SLAB = 8192  # numbers per time step below which sequences are cut into chunks
+TILE = 262144  # numbers per tile of time steps, 1 MB in float32
+
+
+def chunk_count(length: int, width: int) -> int:
+    """Return into how many chunks to cut sequences so that one step has enough numbers for an operator call.
+
+    Args:
+        length: Steps per sequence.
+        width: Numbers per step over all sequences: sequences x channels x states.
+
+    Returns:
+        A power of two that divides ``length`` and leaves at least 8 steps per chunk.
+    """
+    chunks = 1
+    while width * chunks < SLAB and length % (2 * chunks) == 0 and length // (2 * chunks) >= 8:
+        chunks *= 2
+    return chunks
+
+
+def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    """Run the selective scan on sequences in the usual layout.
+
+    Args:
+        u: Inputs, (batch, length, channels).
+        delta: Step sizes after the softplus, same shape, > 0.
+        A: State matrix, (channels, states), < 0.
+        B: Input matrix, (batch, length, states).
+        C: Output matrix, (batch, length, states).
+        D: Weight of the direct path, (channels,).
+
+    Returns:
+        y of shape (batch, length, channels), ``scan + D * u``.
+    """
+    batch, length, channels = u.shape
+    chunks = chunk_count(length, batch * A.numel())
+    u, delta, B, C = (to_time_major(x, chunks) for x in (u, delta, B, C))
+    y = scan_time_major(u, delta, A, B, C, chunks) + D[:, None] * u
+    return from_time_major(y, chunks)
+
+
+def to_time_major(x: Tensor, chunks: int) -> Tensor:
+    """Turn (batch, length, channels) into (length / chunks, channels, chunks * batch), the chunk being the slower part of the last axis."""
+    batch, length, channels = x.shape
+    steps = length // chunks
+    return x.reshape(batch, chunks, steps, channels).permute(2, 3, 1, 0).reshape(steps, channels, chunks * batch)
+
+
+def from_time_major(x: Tensor, chunks: int) -> Tensor:
+    """Undo :func:`to_time_major`."""
+    steps, channels, sequences = x.shape
+    batch = sequences // chunks
+    return x.reshape(steps, channels, chunks, batch).permute(3, 2, 0, 1).reshape(batch, chunks * steps, channels)
+
+
+def scan_time_major(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int = 1) -> Tensor:
+    """Run the scan in the layout of :func:`to_time_major`, without the direct path.
+
+    Args:
+        u: Inputs, (steps, channels, chunks * batch).
+        delta: Step sizes, same shape, > 0.
+        A: State matrix, (channels, states).
+        B: Input matrix, (steps, states, chunks * batch).
+        C: Output matrix, same shape as ``B``.
+        chunks: Chunks per sequence; chunk k + 1 goes on where chunk k ends.
+
+    Returns:
+        y of the shape of ``u``.
+    """
+    result: Tensor = _Scan.apply(u.contiguous(), delta.contiguous(), A.contiguous(), B.contiguous(), C.contiguous(), chunks)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Scan(torch.autograd.Function):
+    """Forward and backward of the blocked scan; keeps one state per tile."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int) -> Tensor:
+        drive = delta * u
+        tiles = _tiles(delta, A)
+        entry = _entry_states(drive, delta, A, B, chunks, tiles)
+        y, starts = torch.empty_like(u), []
+        state = entry
+        for tile in tiles:
+            starts.append(state)
+            decay, states = _decay(delta[tile], A), _inject(drive[tile], B[tile])
+            state = _run(decay, states, state)
+            y[tile] = torch.mul(states, C[tile].unsqueeze(1), out=decay).sum(2)
+        ctx.save_for_backward(u, delta, A, B, C, torch.stack(starts) if any(ctx.needs_input_grad) else entry)
+        ctx.chunks, ctx.tiles = chunks, tiles
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        u, delta, A, B, C, starts = ctx.saved_tensors
+        gy = grads[0].contiguous()
+        drive = delta * u
+        incoming = _exit_gradients(gy, delta, A, C, ctx.chunks, ctx.tiles)
+        g_drive, g_delta, gA, gB, gC = torch.empty_like(u), torch.empty_like(u), torch.zeros_like(A), torch.empty_like(B), torch.empty_like(C)
+        for index in range(len(ctx.tiles) - 1, -1, -1):
+            tile = ctx.tiles[index]
+            decay, states = _decay(delta[tile], A), _inject(drive[tile], B[tile])
+            _run(decay, states, starts[index])
+            g = gy[tile].unsqueeze(2) * C[tile].unsqueeze(1)
+            incoming = _run_back(decay, g, incoming)
+            work = torch.mul(states, gy[tile].unsqueeze(2))
+            gC[tile] = work.sum(1)
+            g_drive[tile] = torch.mul(g, B[tile].unsqueeze(1), out=work).sum(2)
+            gB[tile] = torch.mul(g, drive[tile].unsqueeze(2), out=work).sum(1)
+            g.mul_(decay)  # gradient with respect to delta * A, still lacking the previous state
+            g[1:].mul_(states[:-1])
+            g[0].mul_(starts[index])
+            g_delta[tile] = torch.mul(g, A.unsqueeze(-1), out=work).sum(2)
+            gA += torch.mul(g, delta[tile].unsqueeze(2), out=work).sum((0, 3))
+        return g_drive * delta, g_delta + g_drive * u, gA, gB, gC, None
+
+
+def _tiles(delta: Tensor, A: Tensor) -> list[slice]:
+    """Cut the time axis into tiles of about ``TILE`` numbers."""
+    steps, _, sequences = delta.shape
+    size = max(1, TILE // (A.numel() * sequences))
+    return [slice(start, min(start + size, steps)) for start in range(0, steps, size)]
+
+
+def _decay(delta: Tensor, A: Tensor) -> Tensor:
+    """Return exp(delta * A), (steps, channels, states, sequences)."""
+    return torch.mul(delta.unsqueeze(2), A.unsqueeze(-1)).exp_()
+
+
+def _inject(drive: Tensor, B: Tensor) -> Tensor:
+    """Return what each step adds to the state, (steps, channels, states, sequences)."""
+    return drive.unsqueeze(2) * B.unsqueeze(1)
+
+
+def _run(decay: Tensor, states: Tensor, start: Tensor) -> Tensor:
+    """Turn injections into states in place, from the state ``start``; return the last state."""
+    previous = start
+    for a, h in zip(decay.unbind(0), states.unbind(0), strict=True):
+        h.addcmul_(a, previous)
+        previous = h
+    return previous.clone()
+
+
+def _run_back(decay: Tensor, g: Tensor, incoming: Tensor) -> Tensor:
+    """Turn gradients of the states into accumulated ones in place, last step first; return what leaves for the step before."""
+    for a, step in zip(reversed(decay.unbind(0)), reversed(g.unbind(0)), strict=True):
+        step.add_(incoming)
+        incoming = step * a
+    return incoming
+
+
+def _entry_states(drive: Tensor, delta: Tensor, A: Tensor, B: Tensor, chunks: int, tiles: list[slice]) -> Tensor:
+    """Return the state that enters each chunk, (channels, states, sequences)."""
+    state = drive.new_zeros(*A.shape, drive.shape[-1])
+    if chunks == 1:
+        return state
+    for tile in tiles:
+        state = _run(_decay(delta[tile], A), _inject(drive[tile], B[tile]), state)
+    return _carry(state, _decay(delta.sum(0, keepdim=True), A)[0], chunks, order=range(1, chunks), step=-1)
+
+
+def _exit_gradients(gy: Tensor, delta: Tensor, A: Tensor, C: Tensor, chunks: int, tiles: list[slice]) -> Tensor:
+    """Return the gradient that comes back into each chunk from the chunk after it, (channels, states, sequences)."""
+    incoming = gy.new_zeros(*A.shape, gy.shape[-1])
+    if chunks == 1:
+        return incoming
+    for tile in reversed(tiles):
+        incoming = _run_back(_decay(delta[tile], A), gy[tile].unsqueeze(2) * C[tile].unsqueeze(1), incoming)
+    return _carry(incoming, _decay(delta.sum(0, keepdim=True), A)[0], chunks, order=range(chunks - 2, -1, -1), step=1)
+
+
+def _carry(local: Tensor, product: Tensor, chunks: int, order: range, step: int) -> Tensor:
+    """Chain the chunks: what enters chunk k is what chunk k + step made by itself, plus what entered that one times its total decay."""
+    shape = (*local.shape[:2], chunks, -1)
+    local, product = local.reshape(shape), product.reshape(shape)
+    carried = torch.zeros_like(local)
+    for k in order:
+        carried[:, :, k] = local[:, :, k + step] + product[:, :, k + step] * carried[:, :, k + step]
+    return carried.flatten(2)

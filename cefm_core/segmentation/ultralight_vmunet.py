@@ -1,0 +1,241 @@
+"""UltraLight VM-UNet: the coarse segmentation network, 49,457 parameters, in plain PyTorch.
+
+Architecture after Wu et al., "UltraLight VM-UNet" (2024): three convolution stages and three parallel vision Mamba (PVM) layers
+a side, spatial and channel attention over the five skip connections, additive skips, bilinear up-sampling. Parameter names are
+those of the published network, so that its checkpoints fit. ``forward`` ends in a sigmoid: its output is a probability, and a
+second sigmoid would mark the whole image.
+
+Loading weights, resizing and thresholds do not belong here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cefm_core.segmentation.selective_scan import chunk_count, from_time_major, scan_time_major, to_time_major
+
+CHANNELS = (8, 16, 24, 32, 48, 64)
+INPUT_SIDE_PX = 256
+PARAMETER_COUNT = 49_457
+QUARTERS = 4
+
+
+def to_network_input(images: Tensor) -> Tensor:
+    """Apply the input transform the weights are trained with: each image stretched to 0..255 by its own extremes.
+
+    Args:
+        images: (batch, 3, height, width), any range; uint8 or float.
+
+    Returns:
+        float32 of the same shape; an image of one value becomes all 0.
+    """
+    images = images.float()
+    low = images.amin(dim=(1, 2, 3), keepdim=True)
+    span = images.amax(dim=(1, 2, 3), keepdim=True) - low
+    return (images - low) * torch.where(span > 0, 255.0 / span.clamp_min(1e-12), torch.zeros_like(span))
+
+
+class Mamba(nn.Module):
+    """One Mamba block (Gu and Dao, 2023) with the parameter names and initialisation of the reference implementation.
+
+    Args:
+        width: Channels of a token.
+        d_state: States per channel.
+        d_conv: Taps of the causal depthwise convolution.
+        expand: Inner width over ``width``.
+    """
+
+    def __init__(self, width: int, d_state: int = 16, d_conv: int = 4, expand: int = 2) -> None:
+        super().__init__()
+        inner = expand * width
+        self.rank, self.d_state, self.d_conv = math.ceil(width / 16), d_state, d_conv
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, d_conv, groups=inner, padding=d_conv - 1)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.A_log = nn.Parameter(torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.reset_step_size()
+
+    def reset_step_size(self, low: float = 1e-3, high: float = 1e-1) -> None:
+        """Draw the bias of the step size so that softplus(bias) is log-uniform between ``low`` and ``high``."""
+        nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
+        step = torch.exp(torch.rand_like(self.dt_proj.bias) * math.log(high / low) + math.log(low)).clamp_min(1e-4)
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens along their sequence: (batch, length, width) -> the same shape."""
+        chunks = chunk_count(x.shape[1], x.shape[0] * self.A_log.numel())
+        return from_time_major(self.mix(to_time_major(x, chunks), chunks), chunks)
+
+    def mix(self, x: Tensor, chunks: int) -> Tensor:
+        """Do the work of :meth:`forward` in the scan's layout, (steps, width, chunks * batch)."""
+        u, gate = torch.matmul(self.in_proj.weight, x).chunk(2, dim=1)
+        u = F.silu(self._causal_convolution(u, chunks))
+        step, B, C = torch.matmul(self.x_proj.weight, u).split([self.rank, self.d_state, self.d_state], dim=1)
+        delta = F.softplus(torch.matmul(self.dt_proj.weight, step) + self.dt_proj.bias[:, None])
+        y = scan_time_major(u, delta, -torch.exp(self.A_log), B, C, chunks)
+        y = torch.addcmul(y, u, self.D[:, None]) * F.silu(gate)
+        return torch.matmul(self.out_proj.weight, y)
+
+    def _causal_convolution(self, u: Tensor, chunks: int) -> Tensor:
+        """Convolve along time; the first steps of a chunk see the last ones of the chunk before."""
+        steps, past = u.shape[0], self.d_conv - 1
+        batch = u.shape[2] // chunks
+        tail = F.pad(u[-past:], (batch, 0))[..., : u.shape[2]]
+        padded = torch.cat([tail, u])
+        result = self.conv1d.bias[:, None].expand_as(u) if self.conv1d.bias is not None else torch.zeros_like(u)
+        for tap in range(self.d_conv):
+            result = torch.addcmul(result, padded[tap : tap + steps], self.conv1d.weight[:, :, tap])
+        return result
+
+
+class PVMLayer(nn.Module):
+    """Parallel vision Mamba layer: the channels in four quarters, one shared Mamba block over each, a learned scalar skip.
+
+    The four quarters go through the block together, as four times the batch.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.input_dim = input_dim
+        self.norm = nn.LayerNorm(input_dim)
+        self.mamba = Mamba(input_dim // QUARTERS)
+        self.proj = nn.Linear(input_dim, output_dim)
+        self.skip_scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, input_dim, height, width) to (batch, output_dim, height, width); tokens run row by row."""
+        batch, channels, height, width = x.shape
+        length, quarter = height * width, channels // QUARTERS
+        chunks = chunk_count(length, batch * QUARTERS * self.mamba.A_log.numel())
+        tokens = self.norm(x.permute(0, 2, 3, 1))
+        tokens = tokens.reshape(batch, chunks, length // chunks, QUARTERS, quarter)
+        tokens = tokens.permute(2, 4, 1, 0, 3).reshape(length // chunks, quarter, chunks * batch * QUARTERS)
+        mixed = torch.addcmul(self.mamba.mix(tokens, chunks), tokens, self.skip_scale)
+        mixed = mixed.reshape(length // chunks, quarter, chunks, batch, QUARTERS).permute(3, 2, 0, 4, 1)
+        result = self.proj(self.norm(mixed.reshape(batch, height, width, channels)))
+        return cast(Tensor, result).permute(0, 3, 1, 2)
+
+
+class SpatialAttention(nn.Module):
+    """One 7x7 convolution of dilation 3, shared by all scales, on the channel mean and maximum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared_conv2d = nn.Sequential(nn.Conv2d(2, 1, 7, padding=9, dilation=3), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the weight of each place, (batch, 1, height, width), 0..1."""
+        pooled = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        return cast(Tensor, self.shared_conv2d(pooled))
+
+
+class ChannelAttention(nn.Module):
+    """Channel means of all five scales, a 1-D convolution of three taps across them, one linear layer a scale."""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        total = sum(channels)
+        self.get_all_att = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+        for index, width in enumerate(channels, start=1):
+            self.add_module(f"att{index}", nn.Linear(total, width))
+
+    def forward(self, scales: list[Tensor]) -> list[Tensor]:
+        """Return the weight of each channel, one (batch, channels, 1, 1) a scale, 0..1."""
+        pooled = torch.cat([x.mean(dim=(2, 3)) for x in scales], dim=1)
+        mixed = self.get_all_att(pooled.unsqueeze(1)).squeeze(1)
+        heads = [self.get_submodule(f"att{index}") for index in range(1, len(scales) + 1)]
+        return [torch.sigmoid(head(mixed))[:, :, None, None] for head in heads]
+
+
+class Bridge(nn.Module):
+    """Spatial, then channel attention over the skip connections, each with its residual."""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.catt = ChannelAttention(channels)
+        self.satt = SpatialAttention()
+
+    def forward(self, scales: list[Tensor]) -> list[Tensor]:
+        """Reweight the five scales; shapes stay."""
+        placed = [self.satt(x) * x for x in scales]
+        summed = [x + p for x, p in zip(scales, placed, strict=True)]
+        weights = self.catt(summed)
+        return [torch.addcmul(p, w, s) for p, w, s in zip(placed, weights, summed, strict=True)]
+
+
+class UltraLightVMUNet(nn.Module):
+    """The network; see the module's text. Build it with no arguments for the published widths."""
+
+    def __init__(self, channels: tuple[int, ...] = CHANNELS) -> None:
+        super().__init__()
+        widths = (3, *channels)
+        for stage in range(1, 7):
+            entrance, exit_ = widths[stage - 1], widths[stage]
+            layer = nn.Conv2d(entrance, exit_, 3, padding=1) if stage <= 3 else PVMLayer(entrance, exit_)
+            self.add_module(f"encoder{stage}", nn.Sequential(layer))
+        self.scab = Bridge(channels[:-1])
+        for stage, width in enumerate(reversed(channels[:-1]), start=1):
+            entrance = channels[6 - stage]
+            layer = PVMLayer(entrance, width) if stage <= 3 else nn.Conv2d(entrance, width, 3, padding=1)
+            self.add_module(f"decoder{stage}", nn.Sequential(layer))
+            self.add_module(f"ebn{6 - stage}", nn.GroupNorm(4, width))
+            self.add_module(f"dbn{stage}", nn.GroupNorm(4, width))
+        self.final = nn.Conv2d(channels[0], 1, 1)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the lesion probability of each pixel.
+
+        Args:
+            x: (batch, 3, height, width) from :func:`to_network_input`; sides are multiples of 32.
+
+        Returns:
+            (batch, 1, height, width), 0..1, already a probability.
+        """
+        return torch.sigmoid(self.logits(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the numbers before the sigmoid, for losses that want them; same shape as :meth:`forward`'s."""
+        skips: list[Tensor] = []
+        for stage in range(1, 6):
+            x = self._at(f"ebn{stage}", self._at(f"encoder{stage}", x))
+            x = F.gelu(F.max_pool2d(x, 2))
+            skips.append(x)
+        skips = self.scab(skips)
+        x = F.gelu(self._at("encoder6", x))
+        for stage in range(1, 6):
+            x = self._at(f"dbn{stage}", self._at(f"decoder{stage}", x))
+            x = F.gelu(_double(x) if stage > 1 else x) + skips[5 - stage]
+        return _double(self.final(x))
+
+    def _at(self, name: str, x: Tensor) -> Tensor:
+        return cast(Tensor, self.get_submodule(name)(x))
+
+
+def _double(x: Tensor) -> Tensor:
+    """Double the sides, bilinear with aligned corners."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Draw weights as the published network does."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv1d):
+        nn.init.normal_(module.weight, 0, math.sqrt(2 / (module.kernel_size[0] * module.out_channels)))
+    elif isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+        nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
