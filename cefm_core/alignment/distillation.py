@@ -1,0 +1,149 @@
+"""Distilling a large frozen vision transformer into the small one that CEFM ships.
+
+The student keeps the teacher's patch embedding and a few of its blocks and learns the teacher's class token and patch
+tokens, each standardised per dimension so that no dimension outweighs another. No labels enter: what the student knows
+about melanoma it has from the teacher's features alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from cefm_core.alignment.preprocess import LESION_MARGIN, InputSpec, lesion_box, normalise, resize_view
+from cefm_core.config import Settings
+from cefm_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+VIEWS = ("frame", "lesion")
+
+
+class DistillationConfig(Settings):
+    """Everything that decides the student's weights, beside the images and the teacher."""
+
+    teacher_model: str = Field("vit_small_patch14_dinov2", description="timm name of the teacher; the student has the same width")
+    teacher_side_px: int = Field(224, ge=28, description="Teacher's input side, in pixels")
+    student_side_px: int = Field(168, ge=28, description="Student's input side, in pixels; a multiple of the patch size")
+    teacher_blocks: tuple[int, ...] = Field(
+        (0, 1, 2, 3), description="Teacher blocks that the student starts from; their number is its depth"
+    )
+    first_side_px: int = Field(112, ge=28, description="Input side of the first, cheap epochs, in pixels")
+    first_epochs: int = Field(5, ge=0, description="Passes over all views at the first side")
+    epochs: int = Field(4, ge=1, description="Passes over all views at the student's own side")
+    batch: int = Field(32, ge=1, description="Views per step")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak AdamW learning rate; linear warm-up, then cosine")
+    weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay")
+    warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of steps with rising learning rate")
+    seed: int = Field(999, description="Seed of order and flips")
+
+
+@dataclass
+class TargetStore:
+    """Student inputs and teacher features of every view, as memory-mapped arrays in one folder.
+
+    Attributes:
+        inputs: uint8 (n, 2 views, 3, side, side).
+        class_tokens: float16 (n, 2, d), teacher's class token after its last norm.
+        patch_means: float16 (n, 2, d), mean of the teacher's own patch tokens.
+        patches: float16 (n, 2, grid, grid, d), teacher's patch tokens resampled to the student's grid.
+        done: bool (n,), rows already computed.
+    """
+
+    inputs: np.ndarray
+    class_tokens: np.ndarray
+    patch_means: np.ndarray
+    patches: np.ndarray
+    done: np.ndarray
+
+
+def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig, width: int = 384, patch: int = 14) -> TargetStore:
+    """Open the target arrays of these images, creating them where they are absent.
+
+    Args:
+        folder: Working folder; what is already computed there for the same ids and settings is kept.
+        image_ids: Images in row order.
+        config: Settings of the distillation.
+        width: Embedding dimension d.
+        patch: Patch side, in pixels.
+
+    Raises:
+        ConfigurationError: The folder holds targets of other images or settings.
+    """
+    side, grid, n = config.student_side_px, config.student_side_px // patch, len(image_ids)
+    key = hashlib.sha256(json.dumps([image_ids, config.teacher_model, config.teacher_side_px, side]).encode()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / "key.txt"
+    if stamp.exists() and stamp.read_text() != key:
+        raise ConfigurationError(f"{folder} holds the targets of other images or settings: name an empty folder")
+    stamp.write_text(key)
+
+    def array(name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+        path = folder / f"{name}.npy"
+        if path.exists():
+            return np.lib.format.open_memmap(path, mode="r+")
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+    return TargetStore(
+        array("inputs", np.uint8, (n, 2, 3, side, side)),
+        array("class_tokens", np.float16, (n, 2, width)),
+        array("patch_means", np.float16, (n, 2, width)),
+        array("patches", np.float16, (n, 2, grid, grid, width)),
+        array("done", np.bool_, (n,)),
+    )
+
+
+def fill_targets(
+    store: TargetStore,
+    images: Callable[[int], tuple[np.ndarray, np.ndarray | None]],
+    teacher: Any,
+    spec: InputSpec,
+    config: DistillationConfig,
+) -> Iterator[int]:
+    """Compute the missing rows of a target store, yielding each row's index once it is written.
+
+    Args:
+        store: From :func:`open_targets`.
+        images: Row index -> (rgb uint8 (H, W, 3), mask bool (H, W) or None); without a lesion the crop is the frame.
+        teacher: timm vision transformer in eval mode.
+        spec: The teacher's preprocessing.
+        config: Settings of the distillation.
+    """
+    small = InputSpec(config.student_side_px, spec.mean, spec.std, spec.interpolation, spec.crop_pct, spec.crop_mode)
+    for row in np.flatnonzero(~store.done):
+        rgb, mask = images(int(row))
+        box = lesion_box(mask, LESION_MARGIN) if mask is not None else None
+        boxes = (None, box)
+        store.inputs[row] = np.stack([resize_view(rgb, b, small).numpy() for b in boxes])
+        tokens = _teacher_tokens(teacher, [normalise(resize_view(rgb, b, spec), spec) for b in boxes])
+        store.class_tokens[row] = tokens[:, 0].numpy()
+        store.patch_means[row] = tokens[:, 1:].mean(dim=1).numpy()
+        store.patches[row] = _resample(tokens[:, 1:], store.patches.shape[2]).numpy()
+        store.done[row] = True
+        yield int(row)
+
+
+def _teacher_tokens(teacher: Any, inputs: list[torch.Tensor]) -> torch.Tensor:
+    """Return the teacher's normed tokens, float32 (n, 1 + patches, d); bfloat16 inside, for speed."""
+    import torch
+
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        return teacher.forward_features(torch.stack(inputs)).float()
+
+
+def _resample(patches: torch.Tensor, grid: int) -> torch.Tensor:
+    """Resample patch tokens (n, g*g, d) to (n, grid, grid, d) by anti-aliased bilinear interpolation."""
+    from torch.nn.functional import interpolate
+
+    side = math.isqrt(patches.shape[1])
+    square = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+    return interpolate(square, size=(grid, grid), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
