@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
 
 import numpy as np
 
 from cefm_core.errors import ConfigurationError
 from cefm_core.manifest.names import image_id_of
 
-# With ten bands, hashes that differ in at most 8 bits agree in at least two of them.
-_BANDS = 10
-MAX_BITS = _BANDS - 2
+# With eleven bands, hashes that differ in at most 8 bits agree in at least three of them.
+_BANDS = 11
+_AGREEING = 3
+MAX_BITS = _BANDS - _AGREEING
 # Below this standard deviation in grey levels a thumbnail is blank, and blank pictures all look alike.
 MIN_CONTRAST = 2.0
 MAX_ASPECT_DIFFERENCE = 0.03
@@ -94,19 +95,27 @@ def _usable(thumbprints: Sequence[str | None]) -> tuple[list[int], np.ndarray]:
     return [i for i, k in zip(have, keep, strict=True) if k], raw
 
 
-def _candidates(hashes: np.ndarray):  # noqa: ANN202
-    """Yield arrays of index pairs that agree in two bands; work grows with the fill of the buckets, not with all pairs."""
-    edges = np.linspace(0, 64, _BANDS + 1).round().astype(int)
-    bands = [(hashes >> np.uint64(a)) & np.uint64((1 << (b - a)) - 1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    for one, two in combinations(range(_BANDS), 2):
-        key = (bands[one] << np.uint64(8)) | bands[two]
+def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield arrays of index pairs whose hashes agree in three bands; work grows with the fill of the buckets, not with all pairs."""
+    bands = _bands(hashes)
+    for one, two, three in combinations(range(_BANDS), _AGREEING):
+        key = (bands[one] << 12) | (bands[two] << 6) | bands[three]
         order = np.argsort(key, kind="stable")
         key = key[order]
-        start = np.arange(len(key) - 1) if len(key) > 1 else np.empty(0, int)
-        step = 1
-        while len(start):
+        start = np.arange(len(key))
+        for step in range(1, len(key)):
+            # What differs from its neighbour `step` places on also differs from all later ones.
             start = start[start + step < len(key)]
             start = start[key[start] == key[start + step]]
-            if len(start):
-                yield order[start], order[start + step]
-            step += 1
+            if not len(start):
+                break
+            yield order[start], order[start + step]
+
+
+def _bands(hashes: np.ndarray) -> list[np.ndarray]:
+    """Cut hashes into bands of 5 or 6 bits from all over the picture: neighbouring bits say much the same of a round lesion."""
+    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).astype(np.int32)
+    # 27 shares no factor with 64, so that every bit is taken once, far from the one before.
+    mixed = np.arange(64) * 27 % 64
+    edges = np.linspace(0, 64, _BANDS + 1).round().astype(int)
+    return [bits[:, mixed[a:b]] @ (1 << np.arange(b - a, dtype=np.int32)) for a, b in pairwise(edges)]
