@@ -18,11 +18,8 @@ def prepare_dataset(context: RunContext) -> FlowResult:
     """Build the manifest of a source, segment its lesions and measure them."""
     result = FlowResult()
     _manifest(context, result)
-    manifest = {"manifest": result.outputs["manifest"]}
-    run_row_stage(context, result, assess_images, manifest)
-    coarse = run_row_stage(context, result, segment_coarse, manifest)
-    refined = run_row_stage(context, result, refine_masks, manifest | {"coarse_masks": coarse})
-    run_row_stage(context, result, measure_abc, manifest | {"refined_masks": refined})
+    for stage in (assess_images, segment_coarse, refine_masks, measure_abc):
+        run_row_stage(context, result, stage, result.outputs)
     return result
 
 

@@ -83,19 +83,19 @@ def timed(result: FlowResult, name: str) -> Iterator[Callable[..., None]]:
     result.stages.append(record)
 
 
-def run_row_stage(context: RunContext, result: FlowResult, shard_task: Task[..., Any], upstream: dict[str, FileRef], note: str = "") -> FileRef:
+def run_row_stage(context: RunContext, result: FlowResult, shard_task: Task[..., Any], tables: dict[str, FileRef], note: str = "") -> FileRef:
     """Run an image-by-image stage to its published, checked table.
 
     Args:
         context: The run.
         result: Collects counts, rejects, gates and outputs.
         shard_task: The stage's task; its name is the stage's.
-        upstream: Tables by name; the first leads.
+        tables: Tables by name, at least those the stage reads.
         note: Why the stage does less than its name says, or "".
     """
     name = shard_task.name
     with timed(result, name) as report:
-        plan, published = run_shards(context, shard_task, upstream)
+        plan, published = run_shards(context, shard_task, tables)
         table = published.table
         gate(context, result, table_of(name), table, published.rows, published.rejected)
         result.outputs[table_of(name)] = table
@@ -105,10 +105,10 @@ def run_row_stage(context: RunContext, result: FlowResult, shard_task: Task[...,
     return table
 
 
-def run_shards(context: RunContext, shard_task: Task[..., Any], upstream: dict[str, FileRef]) -> tuple[Plan, Published]:
+def run_shards(context: RunContext, shard_task: Task[..., Any], tables: dict[str, FileRef]) -> tuple[Plan, Published]:
     """Plan a stage, work through its missing shards and gather its table."""
     name = shard_task.name
-    plan = plan_rows.submit(context, name, upstream, label=f"{name}: plan").result()
+    plan = plan_rows.submit(context, name, tables, label=f"{name}: plan").result()
     if plan.shards:
         _work_through(context, shard_task, plan)
     published = publish_table.submit(context, name, plan, label=f"{name}: publish {plan.images} images").result()

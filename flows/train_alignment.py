@@ -22,8 +22,7 @@ def train_alignment(context: RunContext, inputs: dict[str, FileRef] | None = Non
     """
     tables = needed(context, inputs, "manifest", "refined_masks", "abc_features")
     result = FlowResult()
-    embed_images_from = {name: tables[name] for name in ("manifest", "refined_masks")}
-    embeddings = run_row_stage(context, result, embed_images, embed_images_from)
+    embeddings = run_row_stage(context, result, embed_images, tables)
     with timed(result, "train_alignment") as report:
         trained = train.submit(context, tables["manifest"], embeddings, tables["abc_features"]).result()
         gate(context, result, "training_log", trained.files["training_log"], trained.summary["log_rows"])

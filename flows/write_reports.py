@@ -10,7 +10,7 @@ from flows.upstream import needed
 from storage.refs import FileRef
 from tasks.context import RunContext
 from tasks.rank_descriptors import rank_descriptors
-from tasks.write_reports import UPSTREAM
+from tasks.write_reports import STAGE
 from tasks.write_reports import write_reports as write
 
 
@@ -22,9 +22,9 @@ def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None)
         context: The run.
         inputs: The tables reports are written from; None takes those of the latest published version.
     """
-    tables = needed(context, inputs, *(name for name in UPSTREAM if name != "descriptors"))
+    tables = needed(context, inputs, *(name for name in STAGE.upstream if name != "descriptors"))
     result = FlowResult()
     skipped = availability(context.config.descriptors) or ""
-    descriptors = run_row_stage(context, result, rank_descriptors, {"manifest": tables["manifest"]}, note=f"skipped: {skipped}" if skipped else "")
-    run_row_stage(context, result, write, {name: (tables | {"descriptors": descriptors})[name] for name in UPSTREAM})
+    descriptors = run_row_stage(context, result, rank_descriptors, tables, note=f"skipped: {skipped}" if skipped else "")
+    run_row_stage(context, result, write, tables | {"descriptors": descriptors})
     return result

@@ -132,6 +132,11 @@ class Store:
         """Return every key below ``prefix``, sorted."""
         return sorted(str(entry["path"]) for entry in self._backend.list(prefix + "/").collect())
 
+    def list_by_age(self, prefix: str) -> list[str]:
+        """Return every key below ``prefix``, oldest first."""
+        entries = self._backend.list(prefix + "/").collect()
+        return [str(entry["path"]) for entry in sorted(entries, key=lambda entry: (entry["last_modified"], entry["path"]))]
+
     def put_json(self, key: str, value: Any) -> FileRef:
         """Write ``value`` as canonical JSON under ``key``."""
         from storage.refs import canonical_json

@@ -18,6 +18,7 @@ def _inputs(rows: Rows) -> Row:
 STAGE = RowStage(
     name="assess_images",
     table=image_quality.TABLE,
+    upstream=("manifest",),
     entries=("cefm_core.imaging.quality", "cefm_core.tables.image_quality"),
     inputs=_inputs,
     settings=lambda config: config.quality.model_dump(mode="json"),

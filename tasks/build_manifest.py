@@ -31,6 +31,7 @@ def _inspection(config: Any) -> dict[str, Any]:
 STAGE = RowStage(
     name="build_manifest",
     table=image_facts.TABLE,
+    upstream=("source_listing",),
     entries=("cefm_core.manifest.inspect", "cefm_core.tables.image_facts"),
     inputs=_inputs,
     settings=_inspection,
@@ -50,7 +51,7 @@ def scan_source(context: RunContext, label: str = "build_manifest: scan") -> Out
         found = list(pool.map(lambda image: _listed(source, image, classified.masks.get(image.image_id)), classified.images))
     rows = [row for row, error in found if error is None]
     refused = [_refusal(image.image_id, error) for image, (_, error) in zip(classified.images, found, strict=True) if error is not None]
-    refused += [{"item": item, "stage": "build_manifest", "code": code, "message": message} for item, code, message in classified.rejects]
+    refused += [{"item": r.item, "stage": "build_manifest", "code": r.code, "message": r.message} for r in classified.rejects]
     summary = {"images": len(rows) + len(refused), "rejected": len(refused), "ignored": _count(reason for _, reason in classified.ignored)}
     files = {"source_listing": write_rows(store, source_listing.TABLE, rows), "rejects": write_rows(store, rejects.TABLE, refused)}
     return Outputs(files=files, summary=summary)

@@ -25,6 +25,7 @@ def _weights(config: CefmConfig) -> dict[str, str]:
 STAGE = RowStage(
     name="embed_images",
     table=embeddings.TABLE,
+    upstream=("manifest", "refined_masks"),
     entries=("cefm_core.alignment.encoder", "cefm_core.tables.embeddings"),
     inputs=_inputs,
     settings=lambda config: config.embed.model_dump(mode="json", exclude={"weights"}),

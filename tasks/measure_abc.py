@@ -18,6 +18,7 @@ def _inputs(rows: Rows) -> Row:
 STAGE = RowStage(
     name="measure_abc",
     table=abc_features.TABLE,
+    upstream=("manifest", "refined_masks"),
     entries=("cefm_core.abc_features.measure", "cefm_core.tables.abc_features"),
     inputs=_inputs,
     settings=lambda config: config.abc.model_dump(mode="json"),

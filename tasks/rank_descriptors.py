@@ -33,6 +33,7 @@ def _weights(config: CefmConfig) -> dict[str, str]:
 STAGE = RowStage(
     name="rank_descriptors",
     table=descriptors.TABLE,
+    upstream=("manifest",),
     entries=("cefm_core.descriptors", "cefm_core.descriptors.ranker", "cefm_core.tables.descriptors"),
     inputs=_inputs,
     settings=_settings,

@@ -36,6 +36,7 @@ def _weights(config: CefmConfig) -> dict[str, str]:
 STAGE = RowStage(
     name="refine_masks",
     table=refined_masks.TABLE,
+    upstream=("manifest", "coarse_masks"),
     entries=("cefm_core.segmentation.refine", "cefm_core.segmentation.scores", "cefm_core.tables.refined_masks"),
     inputs=_inputs,
     settings=_settings,

@@ -54,6 +54,7 @@ class RowStage:
     Attributes:
         name: Stage name.
         table: Declaration of its table.
+        upstream: Tables it reads; the first decides which images there are.
         entries: Core modules it calls.
         inputs: Makes, from the joined upstream rows by table name, the values that decide an image's row.
         settings: The settings that decide its outputs, as plain JSON values.
@@ -63,6 +64,7 @@ class RowStage:
 
     name: str
     table: Table
+    upstream: tuple[str, ...]
     entries: tuple[str, ...]
     inputs: Callable[[Rows], Row]
     settings: Callable[[CefmConfig], dict[str, Any]]
@@ -101,18 +103,18 @@ class Published(BaseModel):
     rejected: int
 
 
-def make_plan(stage: RowStage, context: RunContext, upstream: dict[str, FileRef]) -> Plan:
+def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) -> Plan:
     """Find which images the stage has no believable row for.
 
     Args:
         stage: The stage.
         context: The run.
-        upstream: Tables by name; the first decides which images there are, a row missing from another becomes a reject there.
+        tables: At least the stage's upstream tables, by name.
     """
     store = context.open_store()
     print_ = stage.fingerprint(context.config)
-    store.put_json(keys.fingerprint_key(stage.name, print_.digest), {"stage": stage.name, "parts": print_.parts})
-    wanted = [{**values, "row_key": row_key(print_.digest, values)} for values in map(stage.inputs, _joined(store, upstream))]
+    store.put_new(keys.fingerprint_key(stage.name, print_.digest), canonical_json({"stage": stage.name, "parts": print_.parts}))
+    wanted = [{**values, "row_key": row_key(print_.digest, values)} for values in map(stage.inputs, _joined(store, {name: tables[name] for name in stage.upstream}))]
     known = {} if stage.name in context.refresh else _believed(store, stage, print_.digest, {item["row_key"] for item in wanted})
     missing = [item for item in wanted if item["row_key"] not in known]
     size = context.config.runtime.shard_size

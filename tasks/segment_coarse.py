@@ -25,6 +25,7 @@ def _weights(config: CefmConfig) -> dict[str, str]:
 STAGE = RowStage(
     name="segment_coarse",
     table=coarse_masks.TABLE,
+    upstream=("manifest",),
     entries=("cefm_core.segmentation.coarse", "cefm_core.segmentation.scores", "cefm_core.tables.coarse_masks"),
     inputs=_inputs,
     settings=lambda config: config.coarse.model_dump(mode="json", exclude={"weights"}),

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from cefm_core.errors import IntegrityError
 from storage import keys
-from storage.refs import FileRef, digest_of
+from storage.refs import FileRef, canonical_json, digest_of
 from storage.store import Store
 from tasks.caching import Fingerprint
 from tasks.context import RunContext
@@ -50,7 +50,7 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
     found = None if print_.stage in context.refresh else _recorded(store, key)
     if found is not None:
         return found.model_copy(update={"cached": True})
-    store.put_json(keys.fingerprint_key(print_.stage, print_.digest), {"stage": print_.stage, "parts": print_.parts})
+    store.put_new(keys.fingerprint_key(print_.stage, print_.digest), canonical_json({"stage": print_.stage, "parts": print_.parts}))
     outputs = make(store)
     store.put_json(key, outputs.model_dump(exclude={"cached"}))
     return outputs

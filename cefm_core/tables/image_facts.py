@@ -11,6 +11,7 @@ TABLE = Table(
         Column("width_px", "int", "Width after the orientation policy", unit="pixels", minimum=1),
         Column("height_px", "int", "Height after the orientation policy", unit="pixels", minimum=1),
         Column("dhash", "string", "Perceptual difference hash, 16 hex digits"),
+        Column("thumbprint", "string", "Grey image at 8 x 8, 64 bytes in hex", nullable=True),
         Column("flags", "strings", "Repairs applied while decoding"),
     ),
 )

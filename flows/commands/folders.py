@@ -49,15 +49,13 @@ def measure(images: Path, masks: Path, out: Path, profile: str, config: CefmConf
     """Write one row of measurements an image; an image without a mask, or a mask that does not fit, becomes a reject."""
     from cefm_core.abc_features.measure import measure_abc
     from cefm_core.imaging.decode import decode_mask
-    from cefm_core.manifest.names import classify_names
     from cefm_core.tables import abc_features
 
     if profile not in {"clinical", "paper"}:
         raise ConfigurationError(f"--profile {profile}: give clinical or paper")
     if not masks.is_dir():
         raise ConfigurationError(f"masks {masks}: no such folder; give the folder that holds the masks")
-    found = classify_names(path.relative_to(masks).as_posix() for path in sorted(masks.rglob("*")) if path.is_file())
-    names = {image.image_id: image.name for image in found.images} | dict(found.masks)
+    names = _mask_names(masks)
 
     def one(image_id: str, rgb: np.ndarray) -> Row:
         if image_id not in names:
@@ -74,6 +72,14 @@ def predict(images: Path, store: str, out: Path, config: CefmConfig, as_json: bo
 
     predictor = Predictor.load(store, config)
     _over_images(images, out, table(), config, predictor.row, as_json)
+
+
+def _mask_names(folder: Path) -> dict[str, str]:
+    """Return the mask's relative name by image id: ``<id>.png`` or, say, ``<id>_segmentation.png``."""
+    from cefm_core.manifest.names import IMAGE_EXTENSIONS, image_id_of
+
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_EXTENSIONS]
+    return {image_id_of(name, is_mask=True): name for name in names}
 
 
 def _over_images(
@@ -111,7 +117,7 @@ def _images(folder: Path, config: CefmConfig, refused: list[Row]) -> Iterator[tu
 
     source = Source(str(folder))
     classified = classify_names(source.names())
-    refused += [{"item": item, "stage": "build_manifest", "code": code, "message": message} for item, code, message in classified.rejects]
+    refused += [{"item": r.item, "stage": "build_manifest", "code": r.code, "message": r.message} for r in classified.rejects]
     if not classified.images and not refused:
         raise ConfigurationError(f"images {folder}: no image there; give a folder with JPEG, PNG or TIFF images")
 

@@ -1,0 +1,128 @@
+"""``cefm facts``, ``check-report``, ``show``, ``diff`` and ``why``: reading a store; read-only credentials suffice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cefm_core.errors import ConfigurationError
+from storage.parquet import read_arrow, read_rows
+from storage.refs import FileRef
+from storage.store import Store
+from storage.versions import read_outputs, read_version
+
+Row = dict[str, Any]
+_PER_IMAGE = (
+    "manifest", "image_quality", "coarse_masks", "refined_masks", "abc_features", "embeddings", "predictions", "descriptors", "reports",
+)  # fmt: skip
+
+
+def facts(image_id: str, store: str) -> None:
+    """Print the ledger of facts of one image."""
+    rows = _rows_of(Store.open(store), image_id)
+    if "reports" not in rows:
+        raise ConfigurationError(f"image {image_id}: no report in the latest version; `cefm report` writes it")
+    print(json.dumps(json.loads(rows["reports"]["facts_json"]), indent=2, ensure_ascii=False))
+
+
+def check_report(facts_file: Path, report_file: Path) -> None:
+    """Print the verdict on a report; exit 1 when it must not be published."""
+    from cefm_core.reports.checker import check_report as check
+    from cefm_core.reports.facts import Facts
+
+    try:
+        ledger = Facts.from_json(facts_file.read_text(encoding="utf-8"))
+        text = report_file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read the facts or the report ({error})") from error
+    verdict = check(ledger, text)
+    print(json.dumps({"publish": verdict.ok, "reasons": [vars(reason) for reason in verdict.reasons]}, indent=2, ensure_ascii=False))
+    sys.exit(0 if verdict.ok else 1)
+
+
+def show(image_id: str, store: str) -> None:
+    """Print every row of one image, with the fingerprints behind them."""
+    opened = Store.open(store)
+    rows = _rows_of(opened, image_id)
+    rejects = [row for row in read_rows(opened, read_outputs(opened)["rejects"]) if row["item"] == image_id]
+    if not rows and not rejects:
+        raise ConfigurationError(f"image {image_id}: not in the latest version of {opened.uri}")
+    for row in rows.values():
+        row.pop("vector", None)
+    version = read_version(opened)
+    body = {"image_id": image_id, "version": version["number"], "run_id": version["run_id"], "tables": rows, "rejects": rejects}
+    print(json.dumps(body, indent=2, ensure_ascii=False))
+
+
+def diff(version_a: int, version_b: int, store: str, as_json: bool) -> None:
+    """Print which images were added, removed or changed, table by table."""
+    opened = Store.open(store)
+    before, after = read_outputs(opened, version_a), read_outputs(opened, version_b)
+    changes = {name: _changes(opened, before.get(name), after.get(name)) for name in _PER_IMAGE}
+    if as_json:
+        print(json.dumps(changes))
+        return
+    for name, found in changes.items():
+        print(f"{name}: " + ", ".join(f"{len(ids)} {kind}" for kind, ids in found.items()))
+        for kind, ids in found.items():
+            if ids:
+                print(f"  {kind}: {', '.join(ids[:10])}{' ...' if len(ids) > 10 else ''}")
+
+
+def why(key: str, store: str) -> None:
+    """Print which parts of a fingerprint changed.
+
+    A stage name compares its two latest fingerprints; a digest compares that fingerprint with the one before it.
+    """
+    opened = Store.open(store)
+    documents = _fingerprints(opened, key)
+    if len(documents) < 2:
+        print(f"{key}: only one fingerprint is known; nothing changed")
+        return
+    old, new = documents[-2], documents[-1]
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            print(f"{name}: {_short(old.get(name))} -> {_short(new.get(name))}")
+
+
+def _rows_of(store: Store, image_id: str) -> dict[str, Row]:
+    import pyarrow.compute as pc
+
+    outputs = read_outputs(store)
+    found = {}
+    for name in _PER_IMAGE:
+        if name in outputs:
+            table = read_arrow(store, outputs[name])
+            rows = table.filter(pc.equal(table["image_id"], image_id)).to_pylist()
+            found |= {name: row for row in rows}
+    return found
+
+
+def _changes(store: Store, before: FileRef | None, after: FileRef | None) -> dict[str, list[str]]:
+    old = {row["image_id"]: row for row in read_rows(store, before)} if before else {}
+    new = {row["image_id"]: row for row in read_rows(store, after)} if after else {}
+    changed = sorted(name for name in old.keys() & new.keys() if _content(old[name]) != _content(new[name]))
+    return {"added": sorted(new.keys() - old.keys()), "removed": sorted(old.keys() - new.keys()), "changed": changed}
+
+
+def _content(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "row_key"}
+
+
+def _fingerprints(store: Store, key: str) -> list[dict[str, Any]]:
+    """Return the fingerprint documents of a stage in the order they were first written, up to ``key`` where it is a digest."""
+    names = [name for name in store.list("fingerprints") if key in name.split("/")[1:2] or key in name]
+    if not names:
+        raise ConfigurationError(f"why {key}: no such stage or fingerprint in {store.uri}")
+    stage = names[0].split("/")[1]
+    ordered = store.list_by_age(f"fingerprints/{stage}")
+    if key != stage:
+        ordered = ordered[: ordered.index(names[0]) + 1]
+    return [store.read_json(name)["parts"] for name in ordered]
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text
