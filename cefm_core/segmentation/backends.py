@@ -1,4 +1,4 @@
-"""What every refinement backend offers, and which device it may use.
+"""What every refinement backend offers.
 
 A network does not belong here; each backend has a module of its own beside this one.
 """
@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.prompts import PromptSet
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -65,22 +61,3 @@ class RefinerBackend(Protocol):
             prompts: Prompts made from those masks.
         """
         ...
-
-
-def resolve_device(device: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that exists.
-
-    Raises:
-        ConfigurationError: A GPU is asked for by name and PyTorch sees none (there is no silent fall-back to the CPU).
-    """
-    import torch
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigurationError(f"runtime.device={device!r} is not a device; use auto, cpu, cuda or cuda:N") from error
-    if resolved.type == "cuda" and (not torch.cuda.is_available() or (resolved.index or 0) >= torch.cuda.device_count()):
-        raise ConfigurationError(f"runtime.device={device!r}, but PyTorch sees {torch.cuda.device_count()} GPUs here; use cpu or auto")
-    return resolved

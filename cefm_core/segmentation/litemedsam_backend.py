@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from cefm_core.config import RefineConfig
+from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.backends import Proposal, resolve_device
+from cefm_core.segmentation.backends import Proposal
 from cefm_core.segmentation.prompts import PromptSet
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -78,7 +79,7 @@ class LiteMedSamBackend:
         import torch
 
         path, _ = check_weights()
-        resolved = resolve_device(device)
+        resolved = torch.device(resolve_device(device))
         network = build_network()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
         return cls(network, config, resolved)

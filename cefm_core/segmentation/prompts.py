@@ -13,7 +13,9 @@ import numpy as np
 
 from cefm_core.config import RefineConfig
 
-_CORE_DEPTH = 0.35  # positive points keep this share of the greatest depth, so that they never sit on the boundary
+_CORE_DEPTH = 0.25  # a grid node this deep inside, as a share of the greatest depth, stays where it is
+_DEEP_CORE_DEPTH = 0.6  # any other node moves to the nearest pixel this deep, which is near the middle line of a thin lesion
+_FRAME_INSET = 0.01  # negative points keep this share of the long side from the image's edge where they can
 _MAX_CANDIDATES_SIDE = 256  # points are chosen among every n-th pixel so that a large lesion costs no more than a small one
 _LOGIT = 8.0  # sigmoid(8) = 0.9997: a sure pixel in the signed frame of the mask prompt
 
@@ -79,8 +81,9 @@ def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def make_prompts(mask: np.ndarray, config: RefineConfig) -> PromptSet:
     """Sample prompts from a coarse mask.
 
-    Positive points start on an n x n grid over the lesion's box and move to the nearest pixel of the lesion's core (the pixels
-    deeper than a share of the greatest distance to the boundary), so they are inside for C-shaped, ring and thin lesions too.
+    Positive points start on an n x n grid over the lesion's box. A node that lies well inside stays; any other one moves to the
+    nearest pixel of the lesion's deep core (the pixels whose distance to the boundary is a large share of the greatest one), so that
+    they are inside for C-shaped, ring and thin lesions too.
     Negative points start around the widened box and move to the nearest pixel at least the margin away from the lesion.
     Where the lesion fills the frame the margin is halved until a pixel is left; a lesion or skin of few pixels gives fewer points.
 
@@ -126,10 +129,13 @@ def _positive_points(mask: np.ndarray, box: tuple[int, int, int, int], grid: int
     # A frame of zeros: the image's edge counts as boundary, so that points of a cut lesion keep off it as well.
     crop = np.pad(mask[y0 : y1 + 1, x0 : x1 + 1].astype(np.uint8), 1)
     depth = cv2.distanceTransform(crop, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    core = _decimated(depth >= max(_CORE_DEPTH * float(depth.max()), 0.5))
+    deepest = float(depth.max())
+    core = _decimated(depth >= max(_DEEP_CORE_DEPTH * deepest, 0.5))
     steps = np.arange(1, grid + 1) / (grid + 1)
-    nodes = [(x0 + fx * (x1 - x0), y0 + fy * (y1 - y0)) for fy in steps for fx in steps]
-    return _snap(nodes, core + np.array([x0, y0]), spacing=0.04 * float(np.hypot(x1 - x0, y1 - y0)))
+    nodes = np.round([(fx * (x1 - x0), fy * (y1 - y0)) for fy in steps for fx in steps])
+    inside = np.array([depth[int(y), int(x)] >= max(_CORE_DEPTH * deepest, 0.5) for x, y in nodes])
+    candidates = np.concatenate([np.unique(nodes[inside], axis=0), core])
+    return _snap(nodes, candidates, spacing=0.04 * float(np.hypot(x1 - x0, y1 - y0))) + np.array([x0, y0])
 
 
 def _negative_points(mask: np.ndarray, box: tuple[int, int, int, int], count: int, margin_share: float) -> np.ndarray:
@@ -137,14 +143,25 @@ def _negative_points(mask: np.ndarray, box: tuple[int, int, int, int], count: in
     diagonal = float(np.hypot(x1 - x0 + 1, y1 - y0 + 1))
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     margin = max(1.0, min(margin_share * diagonal, float(distance.max())))
-    candidates = _decimated(distance >= margin)
+    candidates = _decimated(_inset(distance) >= margin)
     while len(candidates) < count and margin > 1.0:
         margin = max(1.0, margin / 2)
+        candidates = _decimated(_inset(distance) >= margin)
+    if len(candidates) < count:
         candidates = _decimated(distance >= margin)
     angles = np.pi / 4 + 2 * np.pi * np.arange(count) / max(count, 1)
     reach_x, reach_y = (x1 - x0) / 2 * np.sqrt(2) + margin, (y1 - y0) / 2 * np.sqrt(2) + margin
-    nodes = [((x0 + x1) / 2 + reach_x * np.cos(a), (y0 + y1) / 2 + reach_y * np.sin(a)) for a in angles]
+    nodes = np.stack([(x0 + x1) / 2 + reach_x * np.cos(angles), (y0 + y1) / 2 + reach_y * np.sin(angles)], axis=1)
     return _snap(nodes, candidates, spacing=0.1 * diagonal)
+
+
+def _inset(distance: np.ndarray) -> np.ndarray:
+    """Return the distances with 0 in a narrow frame along the image's edge."""
+    inset = round(_FRAME_INSET * max(distance.shape))
+    inner = np.zeros_like(distance)
+    window = (slice(inset, distance.shape[0] - inset), slice(inset, distance.shape[1] - inset))
+    inner[window] = distance[window]
+    return inner
 
 
 def _decimated(allowed: np.ndarray) -> np.ndarray:
@@ -157,14 +174,14 @@ def _decimated(allowed: np.ndarray) -> np.ndarray:
     return np.stack([xs, ys], axis=1).astype(np.float64) * step
 
 
-def _snap(nodes: list[tuple[float, float]], candidates: np.ndarray, spacing: float) -> np.ndarray:
+def _snap(nodes: np.ndarray, candidates: np.ndarray, spacing: float) -> np.ndarray:
     """Move each node to its nearest candidate at least ``spacing`` from the points already taken (any other one where none is)."""
     free = np.full(len(candidates), np.inf)  # distance of each candidate to the nearest point taken
     points: list[np.ndarray] = []
     for node in nodes:
         if not (free > 0).any():
             break
-        distance = np.hypot(*(candidates - np.asarray(node)).T)
+        distance = np.hypot(*(candidates - node).T)
         allowed = free >= spacing if (free >= spacing).any() else free > 0
         best = int(np.argmin(np.where(allowed, distance, np.inf)))
         points.append(candidates[best])

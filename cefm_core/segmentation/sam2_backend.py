@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from cefm_core.config import RefineConfig
+from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.backends import Proposal, resolve_device
+from cefm_core.segmentation.backends import Proposal
 from cefm_core.segmentation.prompts import PromptSet, mask_logits
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -142,8 +143,10 @@ class Sam2Backend:
             ConfigurationError: See :func:`sam2_location` and :func:`checkpoint_sha256`; or the download failed, the file is not a
                 SAM 2.1 checkpoint of that size, or the device does not exist.
         """
+        import torch
+
         sam2_location()
-        resolved = resolve_device(device)
+        resolved = torch.device(resolve_device(device))
         expected = checkpoint_sha256(config)
         checkpoint = Path(str(config.sam2_checkpoint))
         if not checkpoint.is_file():
