@@ -5,7 +5,7 @@ Intervals do not belong here; they come from :mod:`cefm_core.evaluation.weighted
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def sensitivity_at_specificity(target: Ints, probability: Floats, specificity: f
     return float(tpr[fpr <= 1 - specificity + 1e-12].max())
 
 
-def _threshold_free(target: Ints, probability: Floats) -> dict[str, Measured]:
+def _threshold_free(target: Ints, probability: Floats, only: Collection[str]) -> dict[str, Measured]:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     names: dict[str, Callable[[Ints, Floats], float]] = {
@@ -68,9 +68,10 @@ def _threshold_free(target: Ints, probability: Floats) -> dict[str, Measured]:
         "pauc_tpr80": partial_auc_above_tpr,
         "sensitivity_at_specificity95": sensitivity_at_specificity,
     }
+    chosen = [name for name in names if name in only]
     if np.unique(target).size < 2:
-        return dict.fromkeys(names, Measured(None, "single_class"))
-    return {name: Measured(float(function(target, probability))) for name, function in names.items()}
+        return dict.fromkeys(chosen, Measured(None, "single_class"))
+    return {name: Measured(float(names[name](target, probability))) for name in chosen}
 
 
 def _recall(target: Ints, called: Ints, label: int) -> Measured:
@@ -80,7 +81,7 @@ def _recall(target: Ints, called: Ints, label: int) -> Measured:
     return Measured(float(np.mean(called[rows] == label)))
 
 
-def _at_half(target: Ints, probability: Floats) -> dict[str, Measured]:
+def _at_half(target: Ints, probability: Floats, only: Collection[str]) -> dict[str, Measured]:
     from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, f1_score
 
     called = (probability >= 0.5).astype(np.int64)
@@ -89,9 +90,11 @@ def _at_half(target: Ints, probability: Floats) -> dict[str, Measured]:
         "sensitivity": _recall(target, called, 1),
         "specificity": _recall(target, called, 0),
     }
+    both = ("balanced_accuracy", "f1", "kappa")
     if np.unique(target).size < 2:
-        absent = dict.fromkeys(("balanced_accuracy", "f1", "kappa"), Measured(None, "single_class"))
-        return measures | absent
+        return measures | dict.fromkeys(both, Measured(None, "single_class"))
+    if not set(both) & set(only):
+        return measures
     kappa = finite(cohen_kappa_score(target, called))
     return measures | {
         "balanced_accuracy": Measured(float(balanced_accuracy_score(target, called))),
@@ -111,28 +114,31 @@ def _at_tuned(target: Ints, probability: Floats, threshold: Measured) -> dict[st
     }
 
 
-def point_metrics(target: Ints, probability: Floats, threshold: Measured) -> dict[str, Measured]:
-    """Compute every classification metric of these rows.
+def point_metrics(target: Ints, probability: Floats, threshold: Measured, only: Collection[str] | None = None) -> dict[str, Measured]:
+    """Compute the classification metrics of these rows.
 
     Args:
         target: Shape (n,), n >= 1; 1 for melanoma, 0 for nevus.
         probability: Shape (n,), finite, 0..1.
         threshold: The operating threshold chosen on `tune` by :func:`tuned_threshold`.
+        only: Names to compute; None for all.
 
     Returns:
         By name: roc_auc, pr_auc (average precision), pauc_tpr80 (0..0.2), sensitivity_at_specificity95, accuracy,
         balanced_accuracy, f1, kappa, sensitivity and specificity at 0.5, sensitivity_tuned95 and specificity_tuned95 at the
         tune threshold, that threshold, ece (15 bins) and brier.
     """
+    wanted = METRIC_NAMES if only is None else only
     if target.size == 0:
-        return dict.fromkeys(METRIC_NAMES, Measured(None, "no_rows"))
-    return {
-        **_threshold_free(target, probability),
-        **_at_half(target, probability),
+        return dict.fromkeys(wanted, Measured(None, "no_rows"))
+    measures = {
+        **_threshold_free(target, probability, wanted),
+        **_at_half(target, probability, wanted),
         **_at_tuned(target, probability, threshold),
         "ece": Measured(expected_calibration_error(target, probability)),
         "brier": Measured(brier_score(target, probability)),
     }
+    return {name: measures[name] for name in wanted}
 
 
 METRIC_NAMES: tuple[str, ...] = (

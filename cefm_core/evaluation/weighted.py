@@ -6,13 +6,13 @@ metric undefined. With weights of one they equal :mod:`cefm_core.evaluation.metr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cefm_core.evaluation.calibration import BINS, bin_index
-from cefm_core.evaluation.metrics import OPERATING_SPECIFICITY, PAUC_MIN_TPR
+from cefm_core.evaluation.metrics import METRIC_NAMES, OPERATING_SPECIFICITY, PAUC_MIN_TPR
 from cefm_core.evaluation.rows import Measured
 
 Floats = NDArray[np.float64]
@@ -108,17 +108,20 @@ def _at_half(weights: Floats, target: NDArray[np.int64], probability: Floats) ->
     }
 
 
+CURVE_METRICS: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "roc_auc": roc_auc,
+    "pr_auc": average_precision,
+    "pauc_tpr80": partial_auc,
+    "sensitivity_at_specificity95": sensitivity_at_specificity,
+}
+
+
 def _chunk_metrics(
-    weights: Floats, target: NDArray[np.int64], probability: Floats, threshold: Measured, ranked: RankedScores
+    weights: Floats, target: NDArray[np.int64], probability: Floats, threshold: Measured, ranked: RankedScores, only: Collection[str]
 ) -> dict[str, Floats]:
     tp, fp = ranked.curve(weights)
-    values = {
-        "roc_auc": roc_auc(tp, fp),
-        "pr_auc": average_precision(tp, fp),
-        "pauc_tpr80": partial_auc(tp, fp),
-        "sensitivity_at_specificity95": sensitivity_at_specificity(tp, fp),
-        **_at_half(weights, target, probability),
-    }
+    values = {name: function(tp, fp) for name, function in CURVE_METRICS.items() if name in only}
+    values |= _at_half(weights, target, probability)
     if threshold.value is not None:
         a, b, c, d = _confusion(weights, target, probability >= threshold.value)
         values |= {"sensitivity_tuned95": a / (a + d), "specificity_tuned95": c / (c + b)}
@@ -131,23 +134,28 @@ def _chunk_metrics(
 
 
 def resampled_metrics(
-    weights: NDArray[np.uint16], target: NDArray[np.int64], probability: Floats, threshold: Measured
+    weights: NDArray[np.uint16],
+    target: NDArray[np.int64],
+    probability: Floats,
+    threshold: Measured,
+    only: Collection[str] = METRIC_NAMES,
 ) -> dict[str, Floats]:
-    """Compute every metric of :func:`cefm_core.evaluation.metrics.point_metrics` for every resample.
+    """Compute the metrics of :func:`cefm_core.evaluation.metrics.point_metrics` for every resample.
 
     Args:
         weights: Shape (resamples, n), how often each row was drawn.
         target: Shape (n,), 0 or 1.
         probability: Shape (n,), 0..1.
         threshold: Operating threshold; without one the two tuned metrics are left out.
+        only: Names to compute.
 
     Returns:
         By metric name, shape (resamples,), NaN where a resample leaves it undefined.
     """
     ranked = RankedScores(target, probability)
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [_chunk_metrics(block, target, probability, threshold, ranked) for block in chunks(weights)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts = [_chunk_metrics(block, target, probability, threshold, ranked, only) for block in chunks(weights)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name in only}
 
 
 def resampled_auc(weights: NDArray[np.uint16], target: NDArray[np.int64], score: Floats) -> Floats:

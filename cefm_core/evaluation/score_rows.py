@@ -1,0 +1,139 @@
+"""Metric rows of one cohort: every model, every stratum, comparisons between models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cefm_core.evaluation.bootstrap import percentile_interval
+from cefm_core.evaluation.delong import delong_test
+from cefm_core.evaluation.frame import Cohort
+from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics
+from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, metric_row
+from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
+
+Rows = list[dict[str, Any]]
+STRATUM_METRICS = ("roc_auc", "sensitivity", "specificity", "sensitivity_tuned95", "specificity_tuned95", "ece")
+MIN_MODEL_CLASS = 2  # melanomas and nevi below which even a difference of AUCs says nothing
+
+
+def group_count(codes: NDArray[np.int64]) -> int:
+    """Number of distinct groups among these rows."""
+    return int(np.unique(codes).size)
+
+
+def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> Rows:
+    """Every metric of one model on a whole cohort, with intervals."""
+    probability = cohort.scores(column)
+    points = point_metrics(cohort.target, probability, threshold)
+    samples = resampled_metrics(cohort.weights, cohort.target, probability, threshold) if cohort.n else {}
+    groups = group_count(cohort.codes)
+    return [
+        metric_row(
+            model,
+            cohort.split,
+            name,
+            points[name],
+            n=cohort.n,
+            n_positive=cohort.n_positive,
+            interval=percentile_interval(samples[name], groups) if name in samples else NO_INTERVAL,
+        )
+        for name in METRIC_NAMES
+    ]
+
+
+def _stratum_row(
+    cohort: Cohort, inside: NDArray[np.bool_], model: str, stratum: str, metric: str, measured: Measured, interval: Interval
+) -> dict[str, Any]:
+    target = cohort.target[inside]
+    return metric_row(
+        model, cohort.split, metric, measured, n=target.size, n_positive=int(target.sum()), interval=interval, stratum=stratum
+    )
+
+
+def _enough(target: NDArray[np.int64], minimum: int) -> bool:
+    positives = int(target.sum())
+    return min(positives, target.size - positives) >= minimum
+
+
+def stratum_rows(
+    cohort: Cohort, model: str, column: str, threshold: Measured, stratum: str, inside: NDArray[np.bool_], minimum: int
+) -> Rows:
+    """Metrics of one stratum and the gap of its AUC to the rest of the cohort.
+
+    Args:
+        cohort: The cohort.
+        model: Name of the model.
+        column: Its column.
+        threshold: Operating threshold from `tune`.
+        stratum: Name, ``family=value``.
+        inside: Shape (n,), rows that belong to it.
+        minimum: Fewest images of either class; below, every value is ``too_few``.
+    """
+    if not _enough(cohort.target[inside], minimum):
+        absent = Measured(None, "too_few")
+        names = (*STRATUM_METRICS, "roc_auc_gap")
+        return [_stratum_row(cohort, inside, model, stratum, name, absent, NO_INTERVAL) for name in names]
+    score, weights = cohort.scores(column), cohort.weights
+    points = point_metrics(cohort.target[inside], score[inside], threshold, STRATUM_METRICS)
+    samples = resampled_metrics(weights[:, inside], cohort.target[inside], score[inside], threshold, STRATUM_METRICS)
+    groups = group_count(cohort.codes[inside])
+    rows = []
+    for name in STRATUM_METRICS:
+        interval = percentile_interval(samples[name], groups) if name in samples else NO_INTERVAL
+        rows.append(_stratum_row(cohort, inside, model, stratum, name, points[name], interval))
+    rest = ~inside
+    gap, interval = Measured(None, "too_few"), NO_INTERVAL
+    auc = points["roc_auc"].value
+    if _enough(cohort.target[rest], minimum) and auc is not None:
+        other = point_metrics(cohort.target[rest], score[rest], threshold, ("roc_auc",))["roc_auc"].value
+        gap = Measured(None, "single_class") if other is None else Measured(auc - other)
+        difference = samples["roc_auc"] - resampled_auc(weights[:, rest], cohort.target[rest], score[rest])
+        interval = percentile_interval(difference, group_count(cohort.codes))
+    rows.append(_stratum_row(cohort, inside, model, stratum, "roc_auc_gap", gap, interval))
+    return rows
+
+
+def comparison_rows(cohort: Cohort, models: dict[str, str]) -> Rows:
+    """Difference of AUC between the first model and each other one, with the paired bootstrap interval and DeLong's p."""
+    names = list(models)
+    rows: Rows = []
+    for other in names[1:]:
+        label = f"{names[0]}_minus_{other}"
+        counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
+        if not _enough(cohort.target, MIN_MODEL_CLASS):
+            reason = "single_class" if np.unique(cohort.target).size < 2 else "too_few"
+            absent = Measured(None, reason if cohort.n else "no_rows")
+            rows += [metric_row(label, cohort.split, m, absent, **counts) for m in ("roc_auc_difference", "delong_p")]
+            continue
+        a, b = cohort.scores(models[names[0]]), cohort.scores(models[other])
+        test = delong_test(cohort.target, a, b)
+        difference = resampled_auc(cohort.weights, cohort.target, a) - resampled_auc(cohort.weights, cohort.target, b)
+        interval = percentile_interval(difference, group_count(cohort.codes))
+        p_value = Measured(test.p_value, None if test.p_value is not None else "no_spread")
+        rows.append(metric_row(label, cohort.split, "roc_auc_difference", Measured(test.auc_a - test.auc_b), interval=interval, **counts))
+        rows.append(metric_row(label, cohort.split, "delong_p", p_value, **counts))
+    return rows
+
+
+def abstention_rows(cohort: Cohort, column: str) -> Rows:
+    """How often the model declines to answer, and its accuracy where it answers."""
+    if "abstain" not in cohort.frame.columns or cohort.frame["abstain"].isna().all() or cohort.n == 0:
+        return []
+    declined = cohort.frame["abstain"].fillna(False).to_numpy(dtype=bool)
+    right = (cohort.scores(column) >= 0.5) == (cohort.target == 1)
+    groups, weights = group_count(cohort.codes), cohort.weights.astype(np.float64)
+    counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
+    share = percentile_interval(weights @ declined / weights.sum(axis=1), groups)
+    rows = [metric_row("combined", cohort.split, "abstain_share", Measured(float(declined.mean())), interval=share, **counts)]
+    if declined.all():
+        return [*rows, metric_row("combined", cohort.split, "accuracy_where_answered", Measured(None, "no_rows"), **counts)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        samples = (weights @ (right & ~declined)) / (weights @ ~declined)
+    answered = Measured(float(right[~declined].mean()))
+    rows.append(
+        metric_row("combined", cohort.split, "accuracy_where_answered", answered, interval=percentile_interval(samples, groups), **counts)
+    )
+    return rows
