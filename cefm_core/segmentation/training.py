@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cefm_core.segmentation.augmentation import augment_pair, empty_skin, smooth_skin
 from cefm_core.segmentation.training_data import TrainingRow
-from cefm_core.segmentation.ultralight_vmunet import INPUT_SIDE_PX, UltraLightVMUNet, to_network_input
+from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet, to_network_input
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,9 @@ def _check_sides(rows: list[TrainingRow], tune: npt.NDArray[np.bool_]) -> None:
     kept = {row.group for row, held in zip(rows, tune, strict=True) if held}
     trained = {row.group for row, held in zip(rows, tune, strict=True) if not held}
     if not kept or not trained or kept & trained:
-        raise ValueError(f"train and tune must both have rows and share no group; {len(kept)} and {len(trained)} groups, {len(kept & trained)} shared")
+        raise ValueError(
+            f"train and tune must both have rows and share no group; {len(kept)} and {len(trained)} groups, {len(kept & trained)} shared"
+        )
 
 
 def draw_chances(rows: list[TrainingRow], recipe: TrainingRecipe, tune: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from cefm_core.errors import ConfigurationError
 
-Image = npt.NDArray[np.uint8]  # (height, width, 3)
-Plane = npt.NDArray[np.uint8]  # (height, width)
+Image = np.ndarray  # uint8 (height, width, 3), RGB
+Plane = np.ndarray  # uint8 (height, width)
 
 REQUIRED = ("id", "filename", "mask_filename", "source", "diagnosis", "split", "lesion_id", "dup_group")
 

@@ -1,0 +1,185 @@
+"""Weights of the coarse network: safetensors files that say what they are.
+
+The file's metadata names the architecture and the input transform, and both are checked. A pickle can run code when it is read,
+so it is refused; :func:`convert_checkpoint` turns a published PyTorch checkpoint of plain tensors into a safetensors file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cefm_core.errors import ConfigurationError
+from cefm_core.segmentation.weight_files import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ARCHITECTURE = "UltraLightVMUNet"
+INPUT_TRANSFORM = "per-image min-max to 0..255"
+BUILTIN = Path(__file__).parent.parent / "weights" / "ultralight_vmunet.safetensors"
+SETTING = "coarse.weights"
+_NESTING = ("model_state_dict", "state_dict", "model")
+
+
+@dataclass(frozen=True)
+class WeightsFacts:
+    """What was loaded.
+
+    Attributes:
+        path: The file.
+        sha256: Its digest, hex.
+        architecture: Name in its metadata.
+        metadata: All of its metadata.
+    """
+
+    path: Path
+    sha256: str
+    architecture: str
+    metadata: dict[str, str]
+
+
+def resolve_weights(setting: str) -> Path:
+    """Turn the setting ``coarse.weights`` into a file.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is not a safetensors file.
+    """
+    path = BUILTIN if setting == "builtin" else Path(setting)
+    if not path.is_file():
+        remedy = "the installation lacks its shipped weights; install the package again" if setting == "builtin" else "no such file"
+        raise ConfigurationError(f"{SETTING} = {setting!r}: {remedy}")
+    _refuse_pickle(path)
+    return path
+
+
+def _refuse_pickle(path: Path) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if start[:2] == b"PK" or start[:1] == b"\x80" or path.suffix in (".pt", ".pth", ".pkl", ".ckpt", ".bin"):
+        raise ConfigurationError(
+            f"{SETTING} = {str(path)!r}: a pickle can run code when it is read and is not loaded; turn a checkpoint of plain tensors into "
+            "a safetensors file with `python -m cefm_core.segmentation.weights_io CHECKPOINT OUT.safetensors`"
+        )
+
+
+def load_weights(path: Path, network: nn.Module) -> WeightsFacts:
+    """Load a safetensors file into the network.
+
+    Args:
+        path: The file; its metadata must name this architecture and input transform.
+        network: Takes the tensors; names and shapes must match one to one.
+
+    Raises:
+        ConfigurationError: The file is a pickle, cut short, of another architecture or input transform, or a key is missing,
+            unexpected, of another shape or not finite.
+    """
+    _refuse_pickle(path)
+    tensors, metadata = _read(path)
+    for name, expected in (("architecture", ARCHITECTURE), ("input_transform", INPUT_TRANSFORM)):
+        if metadata.get(name) != expected:
+            raise ConfigurationError(f"{SETTING} = {str(path)!r}: {name} is {metadata.get(name)!r}, this network needs {expected!r}")
+    check_tensors(tensors, network, str(path))
+    network.load_state_dict(tensors)
+    return WeightsFacts(path, file_sha256(path), ARCHITECTURE, metadata)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:  # type: ignore[no-untyped-call]
+            return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ConfigurationError(f"{SETTING} = {str(path)!r}: not a complete safetensors file ({error})") from error
+
+
+def check_tensors(tensors: dict[str, Tensor], network: nn.Module, origin: str) -> None:
+    """Compare names, shapes and finiteness with the network's.
+
+    Raises:
+        ConfigurationError: They differ; every kind of difference is named.
+    """
+    expected = network.state_dict()
+    problems = [f"missing {name}" for name in sorted(expected.keys() - tensors.keys())]
+    problems += [f"unexpected {name}" for name in sorted(tensors.keys() - expected.keys())]
+    for name in sorted(expected.keys() & tensors.keys()):
+        if tensors[name].shape != expected[name].shape:
+            problems.append(f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}")
+        elif not bool(tensors[name].isfinite().all()):
+            problems.append(f"{name} holds numbers that are not finite")
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise ConfigurationError(f"{SETTING} = {origin!r} does not fit {ARCHITECTURE}: {shown}")
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Write a safetensors file that :func:`load_weights` takes; return its digest.
+
+    Args:
+        path: Where to write.
+        tensors: The network's state by parameter name.
+        facts: JSON-ready facts about the training, kept in the metadata under ``training``.
+    """
+    from safetensors.torch import save
+
+    metadata = {
+        "architecture": ARCHITECTURE,
+        "input_transform": INPUT_TRANSFORM,
+        "output": "probability (the sigmoid is part of the network)",
+        "training": json.dumps(facts, sort_keys=True),
+    }
+    data = save({name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}, metadata)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+    return file_sha256(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read a PyTorch checkpoint of plain tensors without running any code in it.
+
+    A ``model_state_dict`` (or ``state_dict``, ``model``) nesting and the ``module.`` prefix of a parallel wrapper are taken off.
+
+    Raises:
+        ConfigurationError: The file is cut short, or holds anything but tensors, such as a whole pickled model.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"checkpoint {path}: not a complete file of plain tensors; a pickled model can run code and is not read ({reason})"
+        ) from error
+    while isinstance(content, dict) and (inner := next((content[k] for k in _NESTING if isinstance(content.get(k), dict)), None)):
+        content = inner
+    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise ConfigurationError(f"checkpoint {path}: holds {type(content).__name__}, not a dictionary of tensors")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def convert_checkpoint(source: Path, target: Path) -> str:
+    """Turn a checkpoint of the published network into a safetensors file; return its digest.
+
+    Raises:
+        ConfigurationError: As :func:`read_checkpoint`, or the tensors do not fit the network.
+    """
+    from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
+
+    tensors = read_checkpoint(source)
+    check_tensors(tensors, UltraLightVMUNet(), str(source))
+    return save_weights(target, tensors, {"converted_from": source.name, "checkpoint_sha256": file_sha256(source)})
+
+
+if __name__ == "__main__":
+    import sys
+
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m cefm_core.segmentation.weights_io CHECKPOINT OUT.safetensors")
+    print(convert_checkpoint(Path(sys.argv[1]), Path(sys.argv[2])))
