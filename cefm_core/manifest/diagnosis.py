@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cefm_core.errors import BadItemError
 from cefm_core.manifest.names import printable
@@ -49,23 +50,25 @@ class Resolution:
     unspecific: bool = False
 
 
-def text_statements(column: str, value: str) -> list[Statement]:
+@lru_cache(maxsize=4096)
+def text_statements(column: str, value: str) -> tuple[Statement, ...]:
     """Return what a diagnosis text says; a path such as ``Benign::Benign melanocytic proliferations::Nevus`` says each part."""
     parts = [part for part in re.split(r":+", value) if not is_missing(part)]
     admits = vocabulary().admits
-    return [Statement(column, _short(part), admits.get(normalise_value(part), frozenset())) for part in parts]
+    return tuple(Statement(column, _short(part), admits.get(normalise_value(part), frozenset())) for part in parts)
 
 
-def binary_statement(column: str, value: str) -> list[Statement]:
+@lru_cache(maxsize=4096)
+def binary_statement(column: str, value: str) -> tuple[Statement, ...]:
     """Return what a 0/1 column says: 1 admits melanoma (or, beside a finer column, another cancer), 0 everything but melanoma."""
     if is_missing(value):
-        return []
+        return ()
     meaning = vocabulary().values["binary"].get(normalise_value(value))
     admits = {"positive": frozenset({"melanoma", "other_malignant"}), "negative": CLASSES - {"melanoma"}}
-    return [Statement(column, _short(value), admits.get(meaning or "", frozenset()), binary=True)]
+    return (Statement(column, _short(value), admits.get(meaning or "", frozenset()), binary=True),)
 
 
-def one_hot_statement(layout: OneHot, cells: Sequence[tuple[str, str]]) -> list[Statement]:
+def one_hot_statement(layout: OneHot, cells: Sequence[tuple[str, str]]) -> tuple[Statement, ...]:
     """Return what a row with one 0/1 column a class says.
 
     Args:
@@ -76,7 +79,7 @@ def one_hot_statement(layout: OneHot, cells: Sequence[tuple[str, str]]) -> list[
         BadItemError: ``label_one_hot``: not exactly one column is 1, or a cell is neither 0 nor 1.
     """
     if all(is_missing(text) for _, text in cells):
-        return []
+        return ()
     binary = vocabulary().values["binary"]
     meanings = [(header, text, binary.get(normalise_value(text))) for header, text in cells]
     strange = [f"{header}={_short(text)}" for header, text, meaning in meanings if meaning is None]
@@ -95,7 +98,11 @@ def resolve_diagnosis(statements: Iterable[Statement]) -> Resolution:
     Raises:
         BadItemError: ``label_conflict``: they have nothing in common; the message holds every column with its value.
     """
-    statements = tuple(statements)
+    return _resolve(tuple(statements))
+
+
+@lru_cache(maxsize=4096)
+def _resolve(statements: tuple[Statement, ...]) -> Resolution:
     known = [s for s in statements if s.admits]
     unmapped = len(known) < len(statements)
     admitted = CLASSES
