@@ -10,6 +10,7 @@ from flows.prepare_dataset import prepare_dataset
 from flows.preflight import preflight
 from flows.runner import sized
 from flows.stage_run import FlowResult
+from flows.lineage import commit
 from flows.summary import RunSummary, summarise, summary_markdown
 from flows.train_alignment import train_alignment
 from flows.write_reports import write_reports
@@ -32,7 +33,7 @@ def full_run(context: RunContext) -> RunSummary:
     result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
     version = publish(store, base, context.run_id, result.outputs, context.source)
     stages = [record.model_dump() | {"cached": record.cached} for record in result.stages]
-    site = publish_site.submit(context, result.outputs, stages, result.gates, result.facts | {"version": version}).result()
+    site = publish_site.submit(context, result.outputs, stages, result.gates, result.facts | {"version": version, "commit": commit()}).result()
     summary = summarise(context, result, version, site)
     create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.run_id}")
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")

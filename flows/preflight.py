@@ -12,8 +12,22 @@ from cefm_core.stages import STAGES
 from tasks.context import RunContext
 
 
-def preflight(context: RunContext) -> list[str]:
+def preflight(context: RunContext) -> None:
+    """Check everything before the first image and log what was found.
+
+    Raises:
+        ConfigurationError: Anything is unusable; every fault is named, with its remedy.
+    """
+    for line in check(context):
+        get_run_logger().info(line)
+
+
+def check(context: RunContext, with_source: bool = True) -> list[str]:
     """Check store, source, device, weights and writer.
+
+    Args:
+        context: The run.
+        with_source: Whether there is a source to check.
 
     Returns:
         One line for each thing that was found in order.
@@ -23,15 +37,15 @@ def preflight(context: RunContext) -> list[str]:
     """
     found: list[str] = []
     faults: list[str] = []
-    for name, check in _checks(context):
+    for name, look in _checks(context):
+        if name == "source" and not with_source:
+            continue
         try:
-            found.append(f"{name}: {check()}")
+            found.append(f"{name}: {look()}")
         except CefmError as error:
             faults.append(str(error))
     if faults:
         raise ConfigurationError("\n".join(faults))
-    for line in found:
-        get_run_logger().info(line)
     return found
 
 

@@ -46,6 +46,15 @@ def read_arrow(store: Store, ref: FileRef) -> pa.Table:
         raise IntegrityError(f"{ref.key}: not a Parquet file ({error})") from error
 
 
+def content_digest(store: Store, ref: FileRef) -> str:
+    """Return the digest of what a table says, leaving out how its rows came about (``row_key``).
+
+    A stage over whole tables is keyed by it, so a change upstream that changed no value does not make it run again.
+    """
+    table = read_arrow(store, ref)
+    return sha256_of(table_bytes(table.drop_columns([name for name in ("row_key",) if name in table.column_names])))
+
+
 def read_rows(store: Store, ref: FileRef) -> list[dict[str, Any]]:
     """Read a whole table as one dict a row."""
     return read_arrow(store, ref).to_pylist()

@@ -19,6 +19,11 @@ TABLE = Table(
         Column("claim_count", "int", "Claims in the report", minimum=1),
         Column("reasons", "strings", "What the checker or the endpoint objected to in answers that were not published: `code: sentence`"),
         Column("llm_model", "string", "Model at the endpoint that was asked, or null", nullable=True),
-        Column("page_key", "string", "Key of the image's page in the store", nullable=True),
+        Column("page_key", "string", "Key of the image's page in the store"),
+        Column("page_sha256", "string", "SHA-256 of the page"),
+        Column("picture_key", "string", "Key of the reduced picture on the page"),
+        Column("picture_sha256", "string", "SHA-256 of the picture"),
+        Column("thumb_key", "string", "Key of the thumbnail in the gallery"),
+        Column("thumb_sha256", "string", "SHA-256 of the thumbnail"),
     ),
 )
