@@ -21,8 +21,6 @@ PROBABILITY_BANDS = (0.05, 0.2, 0.5, 0.8)
 """Bands in which a probability is worded, very low to very high. A wording of this software, not a clinical cut-point."""
 COLOURS = ("white", "red", "light_brown", "dark_brown", "blue_gray", "black")
 """The six colours of the ABCD rule, as they stand in column names of ``abc_features``."""
-_INTERVALS = {"p_melanoma": ("p_low", "p_high")}
-_REASON_COLUMNS = ("{column}_reason", "structure_reason", "reason")
 
 
 def collect_facts(
@@ -67,8 +65,7 @@ def _fact(definition: FactDefinition, row: Row) -> Fact | None:
     value = _value(definition, row.get(column) if row is not None else None)
     if value is None and not definition.always:
         return None
-    low_column, high_column = _INTERVALS.get(column, (f"{column}_low", f"{column}_high"))
-    low, high, level = ((row or {}).get(name) for name in (low_column, high_column, f"{column}_level"))
+    low, high, level = ((row or {}).get(f"{definition.stem}_{end}") for end in ("low", "high", "level"))
     if column == "p_melanoma" and isinstance(value, float):
         level = bisect_right(PROBABILITY_BANDS, value) + 1
     measured = value is not None
@@ -115,10 +112,7 @@ def _value(definition: FactDefinition, raw: Any) -> Value:
 def _reason(definition: FactDefinition, row: Row) -> str:
     if row is None:
         return "stage_missing"
-    columns = [pattern.format(column=definition.column) for pattern in _REASON_COLUMNS]
-    if definition.criterion not in ("D", "TDS"):
-        columns.remove("structure_reason")
-    return next((str(row[name]) for name in columns if row.get(name)), "not_measured")
+    return next((str(row[name]) for name in (f"{definition.stem}_reason", "reason") if row.get(name)), "not_measured")
 
 
 def _colour_names(row: Row) -> list[Fact]:

@@ -30,6 +30,7 @@ class Language:
         reasons: Reason codes in words; ``{code}`` in the entry ``unknown`` stands for an unlisted one.
         words: Values in words, by ``<fact id>=<value>`` or ``<group>=<value>``.
         phrases: Sentence patterns for ``str.format``, by key.
+        page: Labels of the page of an image.
     """
 
     code: str
@@ -41,6 +42,7 @@ class Language:
     reasons: Mapping[str, str]
     words: Mapping[str, str]
     phrases: Mapping[str, str]
+    page: Mapping[str, str]
 
     def level_word(self, criterion: str, level: int) -> str:
         """Return the word of level 1-5 for a criterion."""

@@ -155,7 +155,7 @@ def _from_dict(entry: Mapping[str, Any]) -> Fact:
 
 @dataclass(frozen=True)
 class FactDefinition:
-    """One line of ``data/facts.csv``: where a fact comes from and how it is stated."""
+    """One line of ``data/facts.csv``: where a fact comes from and how it is stated; ``stem`` leads to its level, interval and reason."""
 
     id: str
     table: str
@@ -169,6 +169,7 @@ class FactDefinition:
     scale_max: float | None
     always: bool
     anchors: tuple[float, ...]
+    stem: str
 
 
 @cache

@@ -41,6 +41,9 @@ def write_report(facts: Facts, language: str = "en") -> Report:
 def _quantitative(facts: Facts, words: Language) -> list[Claim]:
     claims = [_score(facts[fact_id], phrase, words) for fact_id, phrase in _CRITERIA.items()]
     claims.append(_total(facts["abc.tds"], words))
+    part = facts.measured("abc.tds_without_structures")
+    if part is not None and facts["abc.tds"].value is None:
+        claims.append(_claim("quantitative", words.phrases["tds_part"].format(value=_number(part, words)), part))
     paper = [fact for fact_id in _PAPER if (fact := facts.measured(fact_id)) is not None]
     if paper:
         parts = _join([words.phrases[fact.id].format(value=_number(fact, words)) for fact in paper], words)
@@ -165,9 +168,7 @@ def _split(facts: Facts, words: Language) -> list[Claim]:
 
 def _quality(facts: Facts, words: Language) -> list[Claim]:
     claims = [_mask(facts, words), _flags(facts, words)]
-    cut = facts.measured("mask.touches_border")
-    if cut is not None and cut.value is True:
-        claims.append(_claim("quality", words.phrases["cut"], cut))
+    claims += _notes(facts, words)
     if "scope.diameter" in facts and facts["scope.diameter"].value is None:
         claims.append(_missing("quality", facts["scope.diameter"], words))
     recorded = [fact for fact in facts if fact.source == "metadata"]
@@ -207,6 +208,19 @@ def _flags(facts: Facts, words: Language) -> Claim:
     if not fact.value:
         return _claim("quality", words.phrases["flags_none"], fact)
     return _claim("quality", words.phrases["flags"].format(list=_join([words.word("flag", flag) for flag in fact.value], words)), fact)
+
+
+def _notes(facts: Facts, words: Language) -> list[Claim]:
+    """Word what the measurement itself noted; that the frame cuts the lesion may also come from the coarse mask."""
+    notes, cut = facts.measured("abc.flags"), facts.measured("mask.touches_border")
+    flags = notes.value if notes is not None and isinstance(notes.value, tuple) else ()
+    claims = []
+    if notes is not None and flags:
+        text = words.phrases["notes"].format(list=_join([words.word("note", flag) for flag in flags], words))
+        claims.append(_claim("quality", text, notes))
+    if cut is not None and cut.value is True and "cut_by_frame" not in flags:
+        claims.append(_claim("quality", words.phrases["cut"], cut))
+    return claims
 
 
 def _missing(section: str, fact: Fact, words: Language) -> Claim:

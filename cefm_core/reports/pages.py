@@ -1,0 +1,46 @@
+"""The two pages of the report site, as strings: same context, same bytes; no file, clock or network is touched.
+
+What is shown is decided in ``image_view`` and ``run_view``; how it looks, in ``templates/``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cefm_core.reports.contexts import ImagePageContext, RunPageContext
+from cefm_core.reports.image_view import image_view
+from cefm_core.reports.run_view import run_view
+
+
+def image_page(context: ImagePageContext) -> str:
+    """Return the page of one image as HTML.
+
+    Args:
+        context: Everything on the page; see the class.
+    """
+    return _template("image.html.j2").render(image_view(context))
+
+
+def run_page(context: RunPageContext) -> str:
+    """Return the page of one run as HTML.
+
+    Args:
+        context: Everything on the page; see the class.
+    """
+    return _template("run.html.j2").render(run_view(context))
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent / "templates"
+    return Environment(
+        loader=FileSystemLoader(folder, encoding="utf-8"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _template(name: str) -> Any:
+    return _environment().get_template(name)
