@@ -9,19 +9,19 @@ from typing import Any
 from cefm_core.reports.contexts import GalleryItem, RunPageContext, StageSummary
 
 SHOWN_REJECTS = 100
-_FLAT = (
-    "accuracy",
+_UNIT_SCALE = ("accuracy", "sensitivity", "specificity", "auc", "dice", "jaccard", "f1", "cosine", "ece", "brier", "prevalence")
+_MAIN = (
+    "roc_auc",
+    "pr_auc",
     "sensitivity",
     "specificity",
-    "auc",
-    "dice",
-    "jaccard",
-    "precision",
-    "f1",
-    "cosine",
-    "average_precision",
-    "balanced_accuracy",
+    "sensitivity_tuned95",
+    "specificity_tuned95",
+    "ece",
+    "mean_dice",
+    "mean_jaccard",
 )
+"""Columns of the overview, in order; every other metric stands in the full table below it."""
 
 
 def run_view(context: RunPageContext) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def run_view(context: RunPageContext) -> dict[str, Any]:
         "context": context,
         "tiles": _tiles(context, seconds),
         "stages": [_stage(stage, max((s.seconds for s in context.stages), default=0.0)) for stage in context.stages],
+        "overview": _overview(context.metrics),
         "groups": _groups(overall),
         "strata": _groups(strata),
         "failed_gates": failed,
@@ -88,7 +89,7 @@ def _metric(row: Mapping[str, Any]) -> dict[str, Any]:
     """One metric as text, with the positions of a small interval plot where its scale is 0..1."""
     value, low, high = row.get("value"), row.get("low"), row.get("high")
     name = str(row.get("metric"))
-    unit_scale = value is not None and 0 <= value <= 1 and any(part in name.lower() for part in _FLAT)
+    unit_scale = value is not None and 0 <= value <= 1 and any(part in name.lower() for part in _UNIT_SCALE)
     plot = None
     if unit_scale and value is not None:
         ends = (low, high) if low is not None and high is not None else (value, value)
@@ -126,6 +127,22 @@ def _groups(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {"model": m, "split": s, "fitted": rows[0]["fitted"] or s in ("train", "tune"), "rows": rows} for (m, s), rows in groups.items()
     ]
     return sorted(found, key=lambda group: group["fitted"])
+
+
+def _overview(metrics: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:
+    """One table a held-out split: models down, the main metrics across."""
+    tables = []
+    rows = [row for row in metrics if row.get("stratum") in ("all", None) and row.get("split") not in ("train", "tune")]
+    for split, kind in dict.fromkeys((str(row.get("split")), str(row.get("metric")).startswith("mean_")) for row in rows):
+        own = [row for row in rows if str(row.get("split")) == split and str(row.get("metric")).startswith("mean_") == kind]
+        columns = [name for name in _MAIN if any(row.get("metric") == name for row in own)]
+        cells = {(row.get("model"), row.get("metric")): _metric(row) for row in own}
+        models = dict.fromkeys(row.get("model") for row in own if row.get("metric") in columns)
+        if columns:
+            lines = [{"model": str(m).replace("_", " "), "cells": [cells.get((m, column)) for column in columns]} for m in models]
+            heads = [column.removeprefix("roc_").replace("_", " ").replace("auc", "AUC").replace("ece", "ECE") for column in columns]
+            tables.append({"split": split, "columns": heads, "lines": lines, "n": max((int(row.get("n") or 0) for row in own), default=0)})
+    return tables
 
 
 def _gallery_json(items: tuple[GalleryItem, ...]) -> str:

@@ -153,8 +153,15 @@ def _branches(facts: Facts, words: Language) -> list[Claim]:
 
 
 def _abstention(facts: Facts, words: Language) -> list[Claim]:
-    fact = facts.measured("model.abstain")
-    return [] if fact is None else [_claim("risk", words.phrases["abstains" if fact.value else "does_not_abstain"], fact)]
+    fact, reasons = facts.measured("model.abstain"), facts.measured("model.abstain_reasons")
+    if fact is None:
+        return []
+    if not fact.value:
+        return [_claim("risk", words.phrases["does_not_abstain"], fact)]
+    if reasons is None or not isinstance(reasons.value, tuple) or not reasons.value:
+        return [_claim("risk", words.phrases["abstains"].format(why=""), fact)]
+    why = words.phrases["abstains_why"].format(list=_join([words.word("why", code) for code in reasons.value], words))
+    return [_claim("risk", words.phrases["abstains"].format(why=why), fact, reasons)]
 
 
 def _split(facts: Facts, words: Language) -> list[Claim]:
