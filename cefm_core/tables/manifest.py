@@ -47,6 +47,14 @@ FLAGS: dict[str, str] = {
     "site_unmapped": "The site value is not in the mapping and reads as other",
     "not_dermoscopic": "The metadata says that this is not a dermoscopic image",
     "near_duplicate": "Looks the same as another image of its group",
+    "exif_orientation_*_applied": "The orientation tag (2 to 8) was applied; width and height are those of the upright image",
+    "first_frame_taken": "The file holds several pictures; the first is used",
+    "16_bit_scaled": "16 bits a sample were scaled, not clipped, to 8",
+    "palette_converted": "Palette colours were turned into RGB",
+    "*_converted": "The named sample type (e.g. `cmyk`) was turned into RGB",
+    "greyscale_source": "The picture has no colour; colour features mean nothing on it",
+    "opaque_alpha_dropped": "An alpha channel that hides nothing was dropped",
+    "alpha_composited_on_white": "Transparent parts were laid over white",
 }
 
 TABLE = Table(

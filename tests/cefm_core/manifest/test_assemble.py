@@ -9,6 +9,7 @@ from cefm_core.config import ManifestConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.manifest.assemble import assemble_manifest
 from cefm_core.manifest.metadata import read_metadata
+from cefm_core.manifest.reject_codes import BY_CODE
 from cefm_core.tables import manifest, rejects
 
 CONFIG = ManifestConfig()
@@ -103,7 +104,7 @@ def test_counts_in_are_rows_and_rejects():
     assert counts["images"] == counts["rows"] + counts["image_rejects"] == 3
     assert len(found.rejects) == counts["image_rejects"] + counts["metadata_rejects"] == 3
     assert (counts["metadata_only"], counts["metadata_only_problems"], counts["no_metadata"]) == (1, 1, 1)
-    assert all(r["code"] in rejects.BY_CODE and r["stage"] == "build_manifest" for r in found.rejects)
+    assert all(r["code"] in BY_CODE and r["stage"] == "build_manifest" for r in found.rejects)
 
 
 def test_identical_bytes_keep_their_rows_but_only_one_counts():
