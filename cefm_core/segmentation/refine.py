@@ -15,10 +15,13 @@ import numpy as np
 
 from cefm_core.config import RefineConfig
 from cefm_core.errors import BadItemError
+from cefm_core.imaging.artefacts import vignette_mask
 from cefm_core.segmentation.backends import Proposal, RefinerBackend
 from cefm_core.segmentation.gate import GateEvidence, failed_checks, gather_evidence
+from cefm_core.segmentation.postprocess import LESION_CONNECTIVITY, clean_mask
 from cefm_core.segmentation.prompts import PromptSet, make_prompts
 
+_VIGNETTE_SIDE = 256  # long side in pixels at which dark corners are looked for
 _COMPONENT_SHARE = 0.01  # a component below this share of the proposal's area is not counted
 
 
@@ -173,7 +176,7 @@ class MaskRefiner:
         ]
 
     def _judge(self, rgb: np.ndarray, coarse: np.ndarray, prompts: PromptSet, proposal: Proposal) -> RefinedMask:
-        refined, components = clean_proposal(proposal.mask, coarse)
+        refined, components = clean_proposal(proposal.mask, coarse, self.config, _vignette(rgb))
         model_row = {**prompts.row(), "predicted_iou": proposal.predicted_iou, "candidates": proposal.candidates, "components": components}
         if not refined.any() or np.array_equal(refined, coarse):
             reason = "identical" if refined.any() else "empty_proposal"
@@ -233,31 +236,38 @@ _MEASURED = (
 )
 
 
-def clean_proposal(proposal: np.ndarray, coarse: np.ndarray) -> tuple[np.ndarray, int]:
-    """Keep the component that shares most pixels with the coarse mask, and fill its holes.
+def clean_proposal(
+    proposal: np.ndarray, coarse: np.ndarray, config: RefineConfig, vignette: np.ndarray | None = None
+) -> tuple[np.ndarray, int]:
+    """Drop what does not meet the coarse mask, then apply the project's one clean-up rule for masks.
+
+    A refinement redraws the lesions that were found; it finds no new ones.
 
     Args:
         proposal: bool (H, W).
         coarse: bool (H, W).
+        config: Sizes of the specks and holes to remove.
+        vignette: bool (H, W), pixels that are never lesion, or None.
 
     Returns:
         The cleaned mask, bool (H, W), empty where nothing of the proposal meets the coarse mask; and the number of components of the
         proposal that are not specks.
     """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(proposal.astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(proposal.astype(np.uint8), connectivity=LESION_CONNECTIVITY)
     areas = stats[1:, cv2.CC_STAT_AREA]
     components = int((areas >= _COMPONENT_SHARE * areas.sum()).sum()) if count > 1 else 0
-    shared = np.bincount(labels[coarse], minlength=count)[1:]
-    if shared.size == 0 or shared.max() == 0:
-        return np.zeros_like(proposal, dtype=bool), components
-    return _filled(labels == 1 + int(np.argmax(shared))), components
+    meets = np.bincount(labels[coarse], minlength=count) > 0
+    meets[0] = False
+    cleaned = clean_mask(meets[labels], vignette, min_component_share=config.min_component_share, max_hole_share=config.max_hole_share)
+    return cleaned.mask, components
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """Fill the background that does not reach the image's edge."""
-    outside = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
-    cv2.floodFill(outside, None, (0, 0), 2)
-    return outside[1:-1, 1:-1] != 2
+def _vignette(rgb: np.ndarray) -> np.ndarray:
+    """Return the dark corners or frame of an image, bool (H, W), found at reduced size."""
+    scale = min(1.0, _VIGNETTE_SIDE / max(rgb.shape[:2]))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    dark = vignette_mask(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    return cv2.resize(dark.astype(np.uint8), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
 
 
 def _evidence_row(evidence: GateEvidence) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_a_batch_inside_an_outer_autocast_gives_the_same_answer(refiner: MaskRef
     proposal = sam2_backend._best(*answers[1], mask.shape)
     assert answers[1][0].dtype == np.float32 and answers[0][0].shape == (3, 150, 200)
     assert proposal.predicted_iou == pytest.approx(first.row["predicted_iou"], abs=1e-4)
-    cleaned, _ = clean_proposal(proposal.mask, mask)
+    cleaned, _ = clean_proposal(proposal.mask, mask, refiner.config)
     assert first.proposal is not None and (cleaned == first.proposal).mean() > 0.999
 
 
