@@ -90,9 +90,22 @@ def test_tests_have_no_init_files():
     assert [path for path in tracked_files() if path.name == "__init__.py" and path.relative_to(ROOT).parts[0] == "tests"] == []
 
 
-@pytest.mark.parametrize("package", ["pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"])
+@pytest.mark.parametrize("package", ["cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"])
 def test_nothing_that_can_run_code_is_read_as_data(package):
     assert [name for name, tree in modules().items() if package in imported(tree)] == []
+
+
+def test_of_pickle_only_its_error_is_used():
+    used = [
+        f"{name}:{node.lineno}: {node.attr}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pickle"
+    ]
+    assert [entry for entry in used if not entry.endswith("UnpicklingError")] == []
+    assert [
+        name for name, tree in modules().items() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "pickle"
+    ] == []
 
 
 def test_torch_load_reads_weights_only():
