@@ -86,6 +86,10 @@ class RefineConfig(Settings):
     sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)")
     medsam_side_px: int = Field(128, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
     medsam_crop_margin: float | None = Field(0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image")
+    medsam_prior_weight: float = Field(20.0, ge=0, description="Weight of the coarse mask in LiteMedSAM's answer: logits per signed distance of one equivalent radius; 0 = the model alone")
+    medsam_logit_threshold: float = Field(0.0, description="Logit at which a pixel of LiteMedSAM's answer is lesion")
+    min_component_share: float = Field(0.002, ge=0, lt=1, description="Components of a proposal below this share of the image are removed")
+    max_hole_share: float = Field(0.005, ge=0, lt=1, description="Holes of a proposal below this share of the image are filled")
 
 
 class AbcConfig(Settings):
@@ -113,6 +117,8 @@ class AlignmentConfig(Settings):
 
     profile: Literal["clinical", "paper"] = Field("clinical", description="Clinical vector: clinical features, or the paper's five")
     temperature: float = Field(0.05, gt=0, description="NT-Xent temperature")
+    loss: Literal["cross_modal", "paper"] = Field("cross_modal", description="NT-Xent with every pair once, or as the authors wrote it, with the positive twice")
+    standardise: bool = Field(True, description="Scale the clinical vector to unit variance; the authors did not")
     learning_rate: float = Field(1e-3, gt=0, description="Adam learning rate")
     weight_decay: float = Field(1e-5, ge=0, description="Adam weight decay")
     training_batch: int = Field(16, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
