@@ -1,5 +1,6 @@
 """Choice of the backend, rows, memory and order of a refinement, with a backend drawn in the test."""
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ import pytest
 
 from cefm_core.config import RefineConfig
 from cefm_core.errors import BadItemError, ConfigurationError
-from cefm_core.segmentation import refine as refine_module
 from cefm_core.segmentation.backends import Proposal
 from cefm_core.segmentation.prompts import PromptSet
 from cefm_core.segmentation.refine import MaskRefiner, RefinedMask, ResolvedRefiner, clean_proposal, describe_refiner, resolve_refiner
@@ -150,7 +150,7 @@ def test_clean_proposal_drops_what_the_coarse_mask_does_not_know_and_fills_holes
 
 
 def _without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    real = refine_module.importlib.util.find_spec
+    real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == package else real(name, *rest))
 
 
