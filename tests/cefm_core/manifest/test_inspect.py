@@ -7,6 +7,7 @@ from PIL import Image
 from cefm_core.config import ManifestConfig
 from cefm_core.errors import BadItemError
 from cefm_core.manifest.inspect import difference_hash, inspect_image, thumbprint
+from cefm_core.tables import image_facts
 
 CONFIG = ManifestConfig()
 
@@ -29,6 +30,11 @@ def test_sizes_hash_and_no_flags():
     assert (facts["width_px"], facts["height_px"], facts["flags"]) == (160, 120, [])
     dhash, thumb = facts["dhash"].split(":")
     assert (len(dhash), len(thumb)) == (16, 128)
+
+
+def test_every_fact_has_its_column():
+    names = {column.name for column in image_facts.TABLE.columns}
+    assert inspect_image(encoded(lesion()), CONFIG).keys() <= names
 
 
 def test_orientation_tag_turns_the_size_and_is_flagged():
