@@ -39,6 +39,7 @@ class DistillationConfig(Settings):
     )
     first_side_px: int = Field(112, ge=28, description="Input side of the first, cheap epochs, in pixels")
     first_epochs: int = Field(5, ge=0, description="Passes over all views at the first side")
+    both_views: int = Field(2000, ge=0, description="Images of which frame and lesion crop are learnt; of each further one, one view in turn")
     epochs: int = Field(4, ge=1, description="Passes over all views at the student's own side")
     batch: int = Field(32, ge=1, description="Views per step")
     learning_rate: float = Field(5e-4, gt=0, description="Peak AdamW learning rate; linear warm-up, then cosine")
@@ -56,7 +57,7 @@ class TargetStore:
         class_tokens: float16 (n, 2, d), teacher's class token after its last norm.
         patch_means: float16 (n, 2, d), mean of the teacher's own patch tokens.
         patches: float16 (n, 2, grid, grid, d), teacher's patch tokens resampled to the student's grid.
-        done: bool (n,), rows already computed.
+        done: bool (n, 2), views already computed.
     """
 
     inputs: np.ndarray
@@ -98,37 +99,49 @@ def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig,
         array("class_tokens", np.float16, (n, 2, width)),
         array("patch_means", np.float16, (n, 2, width)),
         array("patches", np.float16, (n, 2, grid, grid, width)),
-        array("done", np.bool_, (n,)),
+        array("done", np.bool_, (n, 2)),
     )
+
+
+def wanted_views(images: int, both_views: int) -> np.ndarray:
+    """Return which views a student learns from, bool (images, 2): both of the first images, then one each in turn."""
+    wanted = np.zeros((images, 2), np.bool_)
+    wanted[:both_views] = True
+    rest = np.arange(both_views, images)
+    wanted[rest, rest % 2] = True
+    return wanted
 
 
 def fill_targets(
     store: TargetStore,
+    wanted: np.ndarray,
     images: Callable[[int], tuple[np.ndarray, np.ndarray | None]],
     teacher: Any,
     spec: InputSpec,
     config: DistillationConfig,
 ) -> Iterator[int]:
-    """Compute the missing rows of a target store, yielding each row's index once it is written.
+    """Compute the missing views of a target store, yielding each row's index once it is written.
 
     Args:
         store: From :func:`open_targets`.
+        wanted: From :func:`wanted_views`, for the first rows of the store.
         images: Row index -> (rgb uint8 (H, W, 3), mask bool (H, W) or None); without a lesion the crop is the frame.
         teacher: timm vision transformer in eval mode.
         spec: The teacher's preprocessing.
         config: Settings of the distillation.
     """
     small = InputSpec(config.student_side_px, spec.mean, spec.std, spec.interpolation, spec.crop_pct, spec.crop_mode)
-    for row in np.flatnonzero(~store.done):
+    missing = wanted & ~store.done[: len(wanted)]
+    for row in np.flatnonzero(missing.any(axis=1)):
         rgb, mask = images(int(row))
-        box = lesion_box(mask, LESION_MARGIN) if mask is not None else None
-        boxes = (None, box)
-        store.inputs[row] = np.stack([resize_view(rgb, b, small).numpy() for b in boxes])
-        tokens = _teacher_tokens(teacher, [normalise(resize_view(rgb, b, spec), spec) for b in boxes])
-        store.class_tokens[row] = tokens[:, 0].numpy()
-        store.patch_means[row] = tokens[:, 1:].mean(dim=1).numpy()
-        store.patches[row] = _resample(tokens[:, 1:], store.patches.shape[2]).numpy()
-        store.done[row] = True
+        views = np.flatnonzero(missing[row])
+        boxes = [lesion_box(mask, LESION_MARGIN) if view and mask is not None else None for view in views]
+        tokens = _teacher_tokens(teacher, [normalise(resize_view(rgb, box, spec), spec) for box in boxes])
+        store.inputs[row, views] = np.stack([resize_view(rgb, box, small).numpy() for box in boxes])
+        store.class_tokens[row, views] = tokens[:, 0].numpy()
+        store.patch_means[row, views] = tokens[:, 1:].mean(dim=1).numpy()
+        store.patches[row, views] = _resample(tokens[:, 1:], store.patches.shape[2]).numpy()
+        store.done[row, views] = True
         yield int(row)
 
 

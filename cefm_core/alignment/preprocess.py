@@ -91,7 +91,7 @@ def resize_view(rgb: np.ndarray, box: Box | None, spec: InputSpec) -> torch.Tens
     from torchvision.transforms.v2 import functional as transform
 
     mode = InterpolationMode(spec.interpolation)
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
+    image = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1)
     if box is not None:
         x0, y0, x1, y1 = box
         image = image[:, y0:y1, x0:x1]

@@ -55,14 +55,19 @@ class TargetScale:
     patch: tuple[torch.Tensor, torch.Tensor]
 
 
-def target_scale(store: TargetStore, rows: np.ndarray) -> TargetScale:
-    """Measure the scale of the targets on the given rows (patches on at most 500 of them)."""
+def target_scale(store: TargetStore, views: np.ndarray) -> TargetScale:
+    """Measure the scale of the targets on the given views (patches on at most 1,000 of them)."""
+    row, view = views // 2, views % 2
 
     def moments(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         flat = torch.from_numpy(values.astype(np.float32)).flatten(0, -2)
         return flat.mean(0), flat.std(0).clamp_min(1e-4)
 
-    return TargetScale(moments(store.class_tokens[rows]), moments(store.patch_means[rows]), moments(store.patches[rows[:500]]))
+    return TargetScale(
+        moments(store.class_tokens[row, view]),
+        moments(store.patch_means[row, view]),
+        moments(store.patches[row[:1000], view[:1000]]),
+    )
 
 
 def token_loss(tokens: torch.Tensor, targets: dict[str, torch.Tensor], scale: TargetScale) -> torch.Tensor:
@@ -138,34 +143,34 @@ def epoch_sides(config: DistillationConfig) -> list[int]:
 def distil(
     student: torch.nn.Module,
     store: TargetStore,
-    rows: np.ndarray,
+    views: np.ndarray,
     spec: InputSpec,
     config: DistillationConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> torch.nn.Module:
-    """Train the student on the targets; a run that was cut off goes on after its last whole epoch.
+    """Train the student on the targets of the given views; a run that was cut off goes on after its last whole epoch.
 
     Order and turns of epoch e depend on the seed and e alone, so a resumed run gives the weights of an unbroken one.
 
     Args:
         student: From :func:`new_student`.
         store: Filled target store.
-        rows: Training rows of the store.
+        views: Flat numbers (2 * row + view) of the training views.
         spec: The model's preprocessing at any side.
         config: Settings.
         checkpoint: File that keeps weights and optimiser after each epoch, or None.
         progress: Called with ``{"epoch", "step", "steps", "loss"}``.
     """
-    scale, sides = target_scale(store, rows), epoch_sides(config)
+    scale, sides = target_scale(store, views), epoch_sides(config)
     optimiser = torch.optim.AdamW(_parameter_groups(student, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-    key = hashlib.sha256(f"{config.model_dump_json()}|{rows.tobytes().hex()}".encode()).hexdigest()
+    key = hashlib.sha256(f"{config.model_dump_json()}|{views.tobytes().hex()}".encode()).hexdigest()
     first = _resume(checkpoint, key, student, optimiser)
-    per_epoch = math.ceil(2 * len(rows) / config.batch)
+    per_epoch = math.ceil(len(views) / config.batch)
     student.train()
     for epoch in range(first, len(sides)):
         random = np.random.default_rng([config.seed, epoch])
-        views = random.permutation(np.concatenate([2 * rows, 2 * rows + 1]))
+        order = random.permutation(views)
         total = 0.0
         for step in range(per_epoch):
             for group in optimiser.param_groups:
