@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cefm_core.evaluation.frame import HELD_OUT, shared_groups
 from cefm_core.evaluation.markdown import table
 from cefm_core.evaluation.strata import strata
 
@@ -45,7 +46,10 @@ def data_section(frame: pd.DataFrame) -> str:
     source, split, licence = _text(frame, "source"), _text(frame, "split"), _text(frame, "manifest.licence")
     licences = [[s, lic, int(n)] for (s, lic), n in frame.groupby([source, licence]).size().items()] if len(frame) else []
     grouped = int(frame["group_id"].notna().sum())
-    known = f"{grouped} of {len(frame)} images carry a group (patient, lesion or duplicates); groups do not cross splits."
+    shared = {s: shared_groups(frame, s) for s in HELD_OUT}
+    crossing = ", ".join(f"{n} of {s}" for s, n in shared.items() if n)
+    known = f"{grouped} of {len(frame)} images carry a group (patient, lesion or duplicates). "
+    known += f"Groups also found in train or tune: {crossing}." if crossing else "No group of val, test or external is in train or tune."
     if grouped == 0:
         known = "No image carries a patient, lesion or duplicate group; images are taken as independent, which narrows intervals."
     parts = [

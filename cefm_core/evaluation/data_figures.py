@@ -91,7 +91,7 @@ def _feature_panel(ax: Axes, values: NDArray[np.float64], target: NDArray[np.int
             share = np.full(chosen.size, 1 / chosen.size)
             ax.hist(
                 chosen,
-                bins=edges,
+                bins=list(edges),
                 weights=share,
                 histtype="stepfilled",
                 color=colour,
@@ -99,7 +99,7 @@ def _feature_panel(ax: Axes, values: NDArray[np.float64], target: NDArray[np.int
                 linewidth=0,
                 label=f"{word} (n {chosen.size})",
             )
-            ax.hist(chosen, bins=edges, weights=share, histtype="step", color=colour, linewidth=1.2)
+            ax.hist(chosen, bins=list(edges), weights=share, histtype="step", color=colour, linewidth=1.2)
             ax.axvline(float(np.median(chosen)), color=colour, linewidth=1.5, linestyle=(0, (3, 2)))
     ax.set_title(name, fontsize=10, color=fs.INK, loc="left")
 

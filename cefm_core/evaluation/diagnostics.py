@@ -32,7 +32,7 @@ def diagnostic_rows(diagnostics: Mapping[str, Any]) -> list[dict[str, Any]]:
     for key in sorted(set(diagnostics) - set(PAIR_KEYS)):
         value = diagnostics[key]
         if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-            number = finite(value)
+            number = finite(float(value))
             measured = Measured(number, None if number is not None else "not_available")
             rows.append(metric_row("alignment", split, key, measured, n=count, n_positive=None))
     return rows

@@ -86,6 +86,8 @@ def _cohort_rows(cohort: Cohort, models: dict[str, str], thresholds: dict[str, M
         rows += model_rows(cohort, model, column, thresholds[model])
     rows += comparison_rows(cohort, models)
     main = next(iter(models))
+    leak = Measured(float(cohort.shared_groups))
+    rows.append(metric_row(main, cohort.split, "groups_shared_with_fitted", leak, n=cohort.n, n_positive=cohort.n_positive))
     rows += abstention_rows(cohort, models[main])
     for stratum, inside in strata(cohort.frame):
         rows += stratum_rows(cohort, main, models[main], thresholds[main], stratum, inside, config.min_stratum)

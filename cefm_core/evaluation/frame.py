@@ -27,6 +27,7 @@ def _from_table(table: pd.DataFrame, prefix: str, ids: pd.Series) -> pd.DataFram
     if "image_id" not in table.columns:
         return pd.DataFrame(index=range(len(ids)))
     keyed = table.drop_duplicates("image_id").set_index("image_id").add_prefix(prefix)
+    keyed.index = keyed.index.astype(str)
     return keyed.reindex(ids.to_numpy()).reset_index(drop=True)
 
 
@@ -42,13 +43,11 @@ def assemble_frame(predictions: pd.DataFrame, manifest: pd.DataFrame, **tables: 
         One row per image, sorted by image_id, with columns image_id, target (float, NaN where unlabelled), split,
         source, group_id, the ``p_*`` and ``abstain`` of predictions, and ``<table>.<column>``.
     """
-    if "image_id" not in predictions.columns:
-        predictions = pd.DataFrame({"image_id": pd.Series(dtype="object")})
-    known = [table["image_id"] for table in (predictions, manifest) if "image_id" in table.columns]
-    ids = pd.Series(sorted(set(pd.concat(known).astype(str))), dtype="object", name="image_id")
+    known = {str(i) for table in (predictions, manifest) if "image_id" in table.columns for i in table["image_id"]}
+    ids = pd.Series(sorted(known), dtype="object", name="image_id")
     parts = [_from_table(predictions, "", ids), _from_table(manifest, "manifest.", ids)]
     parts += [_from_table(table, f"{name}.", ids) for name, table in tables.items()]
-    joined = pd.concat([ids, *parts], axis=1)
+    joined = pd.concat([ids.to_frame(), *parts], axis=1)
     empty = pd.Series([None] * len(ids), dtype="object")
     columns = {name: joined.get(f"manifest.{name}", empty) for name in ("target", "split", "source", "group_id")}
     for name in ("target", "split"):
@@ -57,6 +56,13 @@ def assemble_frame(predictions: pd.DataFrame, manifest: pd.DataFrame, **tables: 
     columns["target"] = pd.to_numeric(columns["target"], errors="coerce").astype("float64")
     rest = joined.drop(columns=[c for c in columns if c in joined.columns])
     return pd.concat([rest, pd.DataFrame(columns)], axis=1)
+
+
+def shared_groups(frame: pd.DataFrame, split: str) -> int:
+    """Count the groups of a held-out split that also have images in train or tune: each lets the model meet an old acquaintance."""
+    known = frame["group_id"].notna() & (frame["group_id"].astype("string").fillna("") != "")
+    fitted = set(frame.loc[known & frame["split"].isin(FITTED), "group_id"].astype(str))
+    return len(fitted & set(frame.loc[known & (frame["split"] == split), "group_id"].astype(str)))
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Cohort:
         weights: Shape (resamples, n), how often each row was drawn.
         unlabelled: Images of the split left out for want of a label.
         unscored: Labelled images left out for want of a score.
+        shared_groups: Groups that also have images in train or tune; 0 where the split is clean.
     """
 
     split: str
@@ -80,6 +87,7 @@ class Cohort:
     weights: NDArray[np.uint16]
     unlabelled: int
     unscored: int
+    shared_groups: int = 0
 
     @property
     def n(self) -> int:
@@ -109,4 +117,4 @@ def build_cohort(frame: pd.DataFrame, split: str, columns: list[str], samples: i
     codes = group_codes(rows["group_id"], rows["image_id"])
     weights = group_resamples(codes, samples, seed)
     target = rows["target"].to_numpy(dtype=np.int64)
-    return Cohort(split, rows, target, codes, weights, len(inside) - len(labelled), len(labelled) - len(rows))
+    return Cohort(split, rows, target, codes, weights, len(inside) - len(labelled), len(labelled) - len(rows), shared_groups(frame, split))

@@ -16,6 +16,14 @@ def alarm_line(result: SentinelResult) -> str:
     return f"SHORTCUT ALARM on {result.split}: " + "; ".join(result.alarms) + ". The score may not be about the lesion."
 
 
+def leak_line(cohort: Cohort) -> str:
+    """Write the sentence that warns of groups on both sides of the split."""
+    return (
+        f"LEAK on {cohort.split}: {cohort.shared_groups} group(s) of one patient, lesion or duplicate also have images in train or tune; "
+        "the score is too good."
+    )
+
+
 def score_line(rows: Rows, cohort: Cohort, model: str) -> str:
     """Write what the model reaches on one cohort."""
     auc = find_row(rows, model, cohort.split, "roc_auc")
@@ -65,7 +73,7 @@ def headline(rows: Rows, cohorts: list[Cohort], sentinels: list[SentinelResult],
         model: Model under watch, or None where no score exists.
         absent: Why nothing was scored, used where ``cohorts`` is empty.
     """
-    lines = [alarm_line(s) for s in sentinels if s.fires]
+    lines = [alarm_line(s) for s in sentinels if s.fires] + [leak_line(c) for c in cohorts if c.shared_groups]
     if model is None or not cohorts:
         lines.append(f"Not scored: {absent}.")
     else:

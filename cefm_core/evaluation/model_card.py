@@ -36,6 +36,7 @@ METRIC_LABELS: dict[str, str] = {
     "brier": "Brier score",
     "roc_auc_source_matched": "ROC AUC within sources",
     "source_matched_share": "Melanomas whose source also holds a nevus (share)",
+    "groups_shared_with_fitted": "Groups that also have images in train or tune",
     "abstain_share": "Share of images on which the model abstains",
     "accuracy_where_answered": "Accuracy where it answers",
 }
@@ -139,8 +140,8 @@ def _training(training_log: pd.DataFrame | None) -> str:
     lines = [
         [
             *(k if isinstance(k, tuple) else (k,)),
-            ", ".join(str(s) for s in sorted(g["seed"].unique())),
-            int(g.groupby("seed")["epoch"].nunique().max()),
+            ", ".join(str(int(s)) for s in sorted(g["seed"].dropna().unique())) or None,
+            int(g.groupby("seed", dropna=False)["epoch"].nunique().max()),
         ]
         for k, g in grouped
     ]

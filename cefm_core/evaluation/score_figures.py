@@ -83,7 +83,7 @@ def reliability_figure(cohort: Cohort, model: str, column: str, rows: list[dict[
     fs.legend(ax, loc="upper left")
     edges = np.linspace(0, 1, 31)
     groups = [probability[cohort.target == 0], probability[cohort.target == 1]]
-    below.hist(groups, bins=edges, stacked=True, color=[fs.NEVUS, fs.MELANOMA], label=["nevus", "melanoma"], linewidth=0)
+    below.hist(groups, bins=list(edges), stacked=True, color=[fs.NEVUS, fs.MELANOMA], label=["nevus", "melanoma"], linewidth=0)
     fs.label_axes(below, "Predicted probability of melanoma", "Images")
     fs.legend(below, loc="upper right", ncols=2)
     ece, brier = (format_value(find_row(rows, model, cohort.split, m)) for m in ("ece", "brier"))
@@ -111,7 +111,9 @@ def cosine_figure(diagnostics: Mapping[str, Any]) -> bytes | None:
     for ax, (name, pair) in zip(axes, panels, strict=True):
         for values, colour, kind in zip(pair, (fs.MODEL, fs.SHORTCUT), ("image with its own A, B, C", "with another image's"), strict=True):
             share = np.full(values.size, 1 / values.size)
-            ax.hist(values, bins=edges, weights=share, color=colour, alpha=0.55, linewidth=0, label=f"{kind}: mean {values.mean():.2f}")
+            ax.hist(
+                values, bins=list(edges), weights=share, color=colour, alpha=0.55, linewidth=0, label=f"{kind}: mean {values.mean():.2f}"
+            )
             ax.axvline(values.mean(), ymax=0.74, color=colour, linewidth=1.6)
         ax.set_title(name, fontsize=11, color=fs.INK, loc="left")
         fs.label_axes(ax, "Cosine of image and clinical embedding", "Share of pairs" if ax is axes[0] else "")

@@ -48,7 +48,7 @@ def _flags(value: Any) -> list[str]:
 def _labelled(frame: pd.DataFrame) -> dict[str, list[str | None]]:
     n = len(frame)
     touching = first_column(frame, ("coarse.touches_border",))
-    cut = [None] * n if touching is None else [None if pd.isna(t) else ("yes" if bool(t) else "no") for t in touching]
+    cut: list[str | None] = [None] * n if touching is None else [None if pd.isna(t) else ("yes" if bool(t) else "no") for t in touching]
     return {
         "source": _texts(first_column(frame, ("source",)), n),
         "age": _bands(first_column(frame, ("manifest.age_years",)), AGE_BANDS, n),
