@@ -109,7 +109,13 @@ def predict(
 
 
 def _later(stage_flow: str) -> Any:
-    def command(store: StoreOption, settings: SettingsOption = None, set_: SetOption = None, refresh: RefreshOption = None, json_: JsonOption = False) -> None:
+    def command(
+        store: StoreOption,
+        settings: SettingsOption = None,
+        set_: SetOption = None,
+        refresh: RefreshOption = None,
+        json_: JsonOption = False,
+    ) -> None:
         from flows.commands.run import later
 
         later(stage_flow, store, _config(settings, set_), tuple(refresh or ()), json_)
@@ -125,7 +131,12 @@ app.command("report", help="Write reports on a store's latest version.")(_later(
 
 
 @app.command("paper-tables")
-def paper_tables(train: Path, test: Path, out: Annotated[Path | None, typer.Option("--out", help="Markdown page to write")] = None, json_: JsonOption = False) -> None:
+def paper_tables(
+    train: Path,
+    test: Path,
+    out: Annotated[Path | None, typer.Option("--out", help="Markdown page to write")] = None,
+    json_: JsonOption = False,
+) -> None:
     """Clinical classifier and shortcut sentinel on the paper's released tables."""
     from flows.commands.paper import paper_tables as command
 

@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from flows.evaluate_alignment import evaluate_alignment
-from flows.prepare_dataset import prepare_dataset
+from flows.lineage import commit
 from flows.preflight import preflight
+from flows.prepare_dataset import prepare_dataset
 from flows.runner import sized
 from flows.stage_run import FlowResult
-from flows.lineage import commit
 from flows.summary import RunSummary, summarise, summary_markdown
 from flows.train_alignment import train_alignment
 from flows.write_reports import write_reports
@@ -33,7 +33,9 @@ def full_run(context: RunContext) -> RunSummary:
     result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
     version = publish(store, base, context.run_id, result.outputs, context.source)
     stages = [record.model_dump() | {"cached": record.cached} for record in result.stages]
-    site = publish_site.submit(context, result.outputs, stages, result.gates, result.facts | {"version": version, "commit": commit()}).result()
+    site = publish_site.submit(
+        context, result.outputs, stages, result.gates, result.facts | {"version": version, "commit": commit()}
+    ).result()
     summary = summarise(context, result, version, site)
     create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.run_id}")
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")

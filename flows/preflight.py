@@ -51,7 +51,7 @@ def check(context: RunContext, with_source: bool = True) -> list[str]:
 
 def _checks(context: RunContext) -> list[tuple[str, Callable[[], str]]]:
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("store", lambda: context.open_store().preflight() or context.store),
+        ("store", lambda: _store(context)),
         ("source", lambda: f"{len(context.open_source().names())} files in {context.source}"),
         ("device", lambda: context.device()),
         ("writer", lambda: _writer(context)),
@@ -66,6 +66,11 @@ def _weights_check(stage: str, context: RunContext) -> Callable[[], str]:
         return ", ".join(f"{name} {digest[:12]}" for name, digest in weights.items()) or "no weights needed"
 
     return check
+
+
+def _store(context: RunContext) -> str:
+    context.open_store().preflight()
+    return context.store
 
 
 def _writer(context: RunContext) -> str:

@@ -13,4 +13,5 @@ from tasks.context import RunContext
 
 def sized(flow: Flow[..., Any], context: RunContext) -> Callable[..., Any]:
     """Return ``flow`` with as many workers as the run's settings name; one shard keeps about one core busy."""
-    return flow.with_options(task_runner=ThreadPoolTaskRunner(max_workers=context.config.runtime.workers))
+    runner: Any = ThreadPoolTaskRunner(max_workers=context.config.runtime.workers)
+    return flow.with_options(task_runner=runner)

@@ -76,7 +76,8 @@ def summary_markdown(summary: RunSummary) -> str:
     lines = [f"# Run {summary.run_id}", "", f"_{_NOTICE}_", "", *(f"- {line}" for line in summary.headline[:10]), ""]
     lines += ["| stage | in | out | rejected | cached | seconds |", "| --- | ---: | ---: | ---: | --- | ---: |"]
     lines += [
-        f"| {s['name']} | {s['in']} | {s['out']} | {s['rejected']} | {_cached(s)} | {s['seconds']:.1f} |" + (f" {s['note']}" if s["note"] else "")
+        f"| {s['name']} | {s['in']} | {s['out']} | {s['rejected']} | {_cached(s)} | {s['seconds']:.1f} |"
+        + (f" {s['note']}" if s["note"] else "")
         for s in summary.stages
     ]
     lines += ["", "| metric | value |", "| --- | --- |", *(f"| {name} | {_scored(value)} |" for name, value in summary.metrics.items())]
@@ -86,7 +87,10 @@ def summary_markdown(summary: RunSummary) -> str:
 def summary_text(summary: RunSummary) -> str:
     """Return the summary as plain lines for a terminal."""
     lines = [f"run {summary.run_id}, version {summary.version} of {summary.store}", *summary.headline[:10]]
-    lines += [f"  {s['name']:<20} in {s['in']:>6} out {s['out']:>6} rejected {s['rejected']:>4} {_cached(s):<12} {s['seconds']:>8.1f} s" for s in summary.stages]
+    lines += [
+        f"  {s['name']:<20} in {s['in']:>6} out {s['out']:>6} rejected {s['rejected']:>4} {_cached(s):<12} {s['seconds']:>8.1f} s"
+        for s in summary.stages
+    ]
     lines += [f"  {name}: {_scored(value)}" for name, value in summary.metrics.items()]
     return "\n".join([*lines, _NOTICE, f"report: {summary.report_url}"])
 

@@ -128,11 +128,11 @@ class Store:
         with ThreadPoolExecutor(_IO_THREADS) as pool:
             return list(pool.map(self.holds, refs))
 
-    def list(self, prefix: str) -> list[str]:
+    def keys_below(self, prefix: str) -> list[str]:
         """Return every key below ``prefix``, sorted."""
         return sorted(str(entry["path"]) for entry in self._backend.list(prefix + "/").collect())
 
-    def list_by_age(self, prefix: str) -> list[str]:
+    def keys_by_age(self, prefix: str) -> list[str]:
         """Return every key below ``prefix``, oldest first."""
         entries = self._backend.list(prefix + "/").collect()
         return [str(entry["path"]) for entry in sorted(entries, key=lambda entry: (entry["last_modified"], entry["path"]))]

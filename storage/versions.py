@@ -23,7 +23,7 @@ def new_run_id() -> str:
 
 def latest_number(store: Store) -> int:
     """Return the number of the latest version, 0 where none is published."""
-    found = store.list("published")
+    found = store.keys_below("published")
     return int(found[-1].rsplit("/", 1)[1].removesuffix(".json")) if found else 0
 
 

@@ -6,7 +6,7 @@ from cefm_core.tables import image_quality
 from storage.refs import FileRef
 from tasks.context import RunContext
 from tasks.images import Pictures
-from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
 from tasks.stage_task import stage_task
 
 

@@ -13,7 +13,7 @@ from storage.source import Source
 from storage.store import Store
 from tasks.caching import fingerprint, row_key
 from tasks.context import RunContext
-from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
 from tasks.stage_task import as_cached, stage_task
 from tasks.table_stage import Outputs, remember
 
@@ -46,7 +46,9 @@ def scan_source(context: RunContext, label: str = "build_manifest: scan") -> Out
     store, source = context.open_store(), context.open_source()
     classified = classify_names(source.names())
     if not classified.images and not classified.rejects:
-        raise ConfigurationError(f"source {context.source}: no image among {len(classified.ignored)} files; give a folder with JPEG, PNG or TIFF images")
+        raise ConfigurationError(
+            f"source {context.source}: no image among {len(classified.ignored)} files; give a folder with JPEG, PNG or TIFF images"
+        )
     with ThreadPoolExecutor(_IO_THREADS) as pool:
         found = list(pool.map(lambda image: _listed(source, image, classified.masks.get(image.image_id)), classified.images))
     rows = [row for row, error in found if error is None]

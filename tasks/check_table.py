@@ -117,9 +117,10 @@ def _column_expectations(column: Column, gxe: Any) -> list[Any]:
 def _validate(frame: pd.DataFrame, expectations: list[Any]) -> list[Any]:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     batch = context.data_sources.add_pandas("table").add_dataframe_asset("table").add_batch_definition_whole_dataframe("table")
     suite = gx.ExpectationSuite(name="table", expectations=expectations)
     validated = batch.get_batch({"dataframe": frame}).validate(suite, result_format={"result_format": "COMPLETE"})

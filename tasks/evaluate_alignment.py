@@ -15,7 +15,13 @@ from tasks.table_stage import Outputs, remember
 
 TABLES = ("manifest", "image_quality", "coarse_masks", "refined_masks", "abc_features", "embeddings", "training_log")
 INPUTS = ("checkpoint", *TABLES)
-_ENTRIES = ("cefm_core.alignment.predict", "cefm_core.alignment.diagnostics", "cefm_core.evaluation.evaluate", "cefm_core.tables.metrics", "cefm_core.tables.predictions")
+_ENTRIES = (
+    "cefm_core.alignment.predict",
+    "cefm_core.alignment.diagnostics",
+    "cefm_core.evaluation.evaluate",
+    "cefm_core.tables.metrics",
+    "cefm_core.tables.predictions",
+)
 
 
 @stage_task
@@ -53,7 +59,7 @@ def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef], label: s
             "images": len(rows),
             "metric_rows": len(found.metric_rows),
             "headline": list(found.headline),
-            "shortcut_alarm": found.shortcut_alarm,
+            "shortcut_alarm": found.headline[:1] and found.headline[0].startswith("SHORTCUT ALARM") or False,
         }
         return Outputs(files=files, summary=summary)
 
@@ -61,7 +67,9 @@ def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef], label: s
     return as_cached(outputs, outputs.cached)
 
 
-def _predicted(store: Store, inputs: dict[str, FileRef], context: RunContext) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+def _predicted(
+    store: Store, inputs: dict[str, FileRef], context: RunContext
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
     """Return prediction rows with the images' digests, the checkpoint's facts and the diagnostics of the alignment."""
     from cefm_core.alignment.checkpoint import checkpoint_from_bytes
     from cefm_core.alignment.data import AlignmentData
@@ -72,8 +80,8 @@ def _predicted(store: Store, inputs: dict[str, FileRef], context: RunContext) ->
     resolve_device("cpu")
     checkpoint = checkpoint_from_bytes(store.get(inputs["checkpoint"]))
     manifest = read_rows(store, inputs["manifest"])
-    tables = (manifest, read_rows(store, inputs["embeddings"]), read_rows(store, inputs["abc_features"]))
-    data = AlignmentData.from_rows(*tables, checkpoint.facts["profile"])
+    embeddings, abc_features = (read_rows(store, inputs[name]) for name in ("embeddings", "abc_features"))
+    data = AlignmentData.from_rows(manifest, embeddings, abc_features, checkpoint.facts["profile"])
     digest = {row["image_id"]: row["image_sha256"] for row in manifest}
     rows = [row | {"image_sha256": digest[row["image_id"]]} for row in predict(checkpoint, data)]
     facts = dict(checkpoint.facts) | {"checkpoint_sha256": inputs["checkpoint"].sha256}

@@ -148,4 +148,5 @@ def _headline_scores(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _front_page(run_id: str) -> str:
     target = html.escape(keys.run_key(run_id, "index.html"))
-    return f'<!doctype html><meta charset="utf-8"><title>CEFM</title><meta http-equiv="refresh" content="0; url={target}"><a href="{target}">Latest run</a>\n'
+    head = f'<!doctype html><meta charset="utf-8"><title>CEFM</title><meta http-equiv="refresh" content="0; url={target}">'
+    return f'{head}<a href="{target}">Latest run</a>\n'

@@ -9,7 +9,7 @@ from cefm_core.tables import descriptors
 from storage.refs import FileRef
 from tasks.context import RunContext, once_per_thread
 from tasks.images import Pictures
-from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
 from tasks.stage_task import stage_task
 
 
@@ -24,10 +24,9 @@ def _settings(config: CefmConfig) -> dict[str, Any]:
 
 
 def _weights(config: CefmConfig) -> dict[str, str]:
-    from cefm_core.descriptors import weights_digest
+    from cefm_core.descriptors import availability, weights_digest
 
-    digest = weights_digest(config.descriptors)
-    return {"clip": digest} if digest else {}
+    return {} if availability(config.descriptors) else {"clip": weights_digest(config.descriptors)}
 
 
 STAGE = RowStage(
@@ -49,7 +48,7 @@ def rank_descriptors(context: RunContext, fingerprint: str, work: FileRef, label
     config, device = context.config.descriptors, context.device()
     reason = availability(config)
     if reason is not None:
-        return run_shard(STAGE, context, fingerprint, work, lambda items: [Output(skipped_row(reason)) for _ in items])
+        return run_shard(STAGE, context, fingerprint, work, lambda items: [Output(skipped_row(reason, config)) for _ in items])
     from cefm_core.descriptors.ranker import DescriptorRanker
 
     ranker = once_per_thread(f"clip:{fingerprint}:{device}", lambda: DescriptorRanker.load(config, device))

@@ -114,7 +114,10 @@ def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) 
     store = context.open_store()
     print_ = stage.fingerprint(context.config)
     store.put_new(keys.fingerprint_key(stage.name, print_.digest), canonical_json({"stage": stage.name, "parts": print_.parts}))
-    wanted = [{**values, "row_key": row_key(print_.digest, values)} for values in map(stage.inputs, _joined(store, {name: tables[name] for name in stage.upstream}))]
+    wanted = [
+        {**values, "row_key": row_key(print_.digest, values)}
+        for values in map(stage.inputs, _joined(store, {name: tables[name] for name in stage.upstream}))
+    ]
     known = {} if stage.name in context.refresh else _believed(store, stage, print_.digest, {item["row_key"] for item in wanted})
     missing = [item for item in wanted if item["row_key"] not in known]
     size = context.config.runtime.shard_size
@@ -205,7 +208,7 @@ def _parts(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -
     """Read every committed part of a fingerprint; a part that cannot be verified counts as never written."""
     rows: Rows = {}
     rejected: Rows = {}
-    for record_key in store.list(keys.part_folder(stage.name, fingerprint_)):
+    for record_key in store.keys_below(keys.part_folder(stage.name, fingerprint_)):
         if not record_key.endswith(".json"):
             continue
         try:

@@ -7,7 +7,7 @@ from cefm_core.tables import coarse_masks
 from storage.refs import FileRef
 from tasks.context import RunContext, once_per_thread
 from tasks.images import Pictures
-from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
 from tasks.stage_task import stage_task
 
 

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 def stage_task(function: Callable[P, R]) -> Task[P, R]:
     """Make ``function`` a task named after it; its ``label`` argument names the task run."""
-    return task(
+    return task(  # type: ignore[call-overload]  # the overloads lack the condition's type
         function,
         name=getattr(function, "__name__", "task"),
         task_run_name="{label}",

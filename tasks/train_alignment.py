@@ -35,7 +35,8 @@ def train_alignment(
         from cefm_core.device import resolve_device
 
         resolve_device("cpu")
-        data = AlignmentData.from_rows(*(read_rows(store, ref) for ref in tables.values()), config.profile)
+        rows = {name: read_rows(store, ref) for name, ref in tables.items()}
+        data = AlignmentData.from_rows(rows["manifest"], rows["embeddings"], rows["abc_features"], config.profile)
         trained = train(data, config)
         files = {
             "checkpoint": store.put_object("checkpoint", trained.to_bytes(), "safetensors"),

@@ -12,7 +12,7 @@ from storage.keys import object_key
 from storage.refs import FileRef, sha256_of
 from tasks.context import RunContext
 from tasks.images import Pictures
-from tasks.row_stage import Output, PartSummary, Row, RowStage, Rows, run_shard
+from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
 from tasks.stage_task import stage_task
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ def facts(image_id: str, store: str) -> None:
 def check_report(facts_file: Path, report_file: Path) -> None:
     """Print the verdict on a report; exit 1 when it must not be published."""
     from cefm_core.reports.checker import check_report as check
+
     from cefm_core.reports.facts import Facts
 
     try:
@@ -91,12 +92,13 @@ def _rows_of(store: Store, image_id: str) -> dict[str, Row]:
     import pyarrow.compute as pc
 
     outputs = read_outputs(store)
-    found = {}
+    found: dict[str, Row] = {}
     for name in _PER_IMAGE:
         if name in outputs:
             table = read_arrow(store, outputs[name])
             rows = table.filter(pc.equal(table["image_id"], image_id)).to_pylist()
-            found |= {name: row for row in rows}
+            if rows:
+                found[name] = rows[0]
     return found
 
 
@@ -113,11 +115,11 @@ def _content(row: Row) -> Row:
 
 def _fingerprints(store: Store, key: str) -> list[dict[str, Any]]:
     """Return the fingerprint documents of a stage in the order they were first written, up to ``key`` where it is a digest."""
-    names = [name for name in store.list("fingerprints") if key in name.split("/")[1:2] or key in name]
+    names = [name for name in store.keys_below("fingerprints") if key in name.split("/")[1:2] or key in name]
     if not names:
         raise ConfigurationError(f"why {key}: no such stage or fingerprint in {store.uri}")
     stage = names[0].split("/")[1]
-    ordered = store.list_by_age(f"fingerprints/{stage}")
+    ordered = store.keys_by_age(f"fingerprints/{stage}")
     if key != stage:
         ordered = ordered[: ordered.index(names[0]) + 1]
     return [store.read_json(name)["parts"] for name in ordered]

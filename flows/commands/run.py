@@ -46,7 +46,11 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
     run_id = RunContext(**context).run_id
     version = publish(opened, base, run_id, read_outputs(opened) | result.outputs, source)
     body = {"store": opened.uri, "version": version, "stages": [record.model_dump() for record in result.stages]}
-    say(json.dumps(body) if as_json else "\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages))
+    say(
+        json.dumps(body)
+        if as_json
+        else "\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages)
+    )
 
 
 def plan(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
@@ -54,7 +58,11 @@ def plan(source: str, metadata: str | None, store: str, config: CefmConfig, refr
     from flows.commands.plan import plan_run
 
     found = plan_run(source, metadata, store, config, refresh)
-    say(json.dumps(found) if as_json else "\n".join(f"{stage['name']}: {stage['missing']} of {stage['images']} images ({stage['why']})" for stage in found))
+    say(
+        json.dumps(found)
+        if as_json
+        else "\n".join(f"{stage['name']}: {stage['missing']} of {stage['images']} images ({stage['why']})" for stage in found)
+    )
 
 
 def _start(flow_name: str, context: dict[str, Any]) -> Any:

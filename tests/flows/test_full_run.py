@@ -14,12 +14,20 @@ import pytest
 from flows.full_run import full_run
 from storage.parquet import read_rows
 from storage.store import Store, local_path
-from tasks.context import RunContext
 from tests.flows.conftest import SETTINGS
 
 pytestmark = pytest.mark.flow
 ROOT = Path(__file__).resolve().parents[2]
-ROW_STAGES = ["build_manifest", "assess_images", "segment_coarse", "refine_masks", "measure_abc", "embed_images", "rank_descriptors", "write_reports"]
+ROW_STAGES = [
+    "build_manifest",
+    "assess_images",
+    "segment_coarse",
+    "refine_masks",
+    "measure_abc",
+    "embed_images",
+    "rank_descriptors",
+    "write_reports",
+]
 
 
 def stages(summary) -> dict[str, dict]:
@@ -65,7 +73,9 @@ def test_a_second_run_does_no_work_and_writes_the_same_bytes(copy):
     assert after.version == before.version
 
 
-@pytest.mark.parametrize(("table", "stage", "column"), [("coarse_masks", "segment_coarse", "mask_key"), ("reports", "write_reports", "page_key")])
+@pytest.mark.parametrize(
+    ("table", "stage", "column"), [("coarse_masks", "segment_coarse", "mask_key"), ("reports", "write_reports", "page_key")]
+)
 def test_a_deleted_output_is_re_made_alone(copy, table, stage, column):
     context, before = copy
     store = Store.open(context.store)
@@ -113,7 +123,9 @@ def test_one_changed_image_re_makes_its_own_rows(copy, phantoms, tmp_path):
     cv2.imwrite(str(victim), cv2.GaussianBlur(cv2.imread(str(victim)), (0, 0), 1.5))
     context, _ = copy
     after = done(full_run(context.model_copy(update={"source": f"file://{source}", "metadata": f"file://{source / 'metadata.csv'}"})))
-    assert {name: after[name] for name in ROW_STAGES if name != "write_reports"} == dict.fromkeys(ROW_STAGES[:-1], 1) | {"build_manifest": 1}
+    assert {name: after[name] for name in ROW_STAGES if name != "write_reports"} == dict.fromkeys(ROW_STAGES[:-1], 1) | {
+        "build_manifest": 1
+    }
     assert after["train_alignment"] > 0
 
 
@@ -134,7 +146,11 @@ def test_one_core_function_re_makes_what_calls_it(copy, tmp_path):
     )
     request = tmp_path / "context.json"
     request.write_text(context.model_dump_json())
-    environment = os.environ | {"PYTHONPATH": str(code), "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+    environment = os.environ | {
+        "PYTHONPATH": str(code),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    }
     environment.pop("PREFECT_API_URL", None)
     answer = subprocess.run(
         [sys.executable, "-c", script, str(request)], env=environment, cwd=code, capture_output=True, text=True, timeout=300, check=False

@@ -6,7 +6,12 @@ from storage.parquet import read_rows, write_rows
 from storage.store import Store
 
 TABLE = Table(
-    "things", "stage", "A thing", (Column("item", "string", "Name"), Column("age", "float", "Age", nullable=True)), ("item",), per_image=False
+    "things",
+    "stage",
+    "A thing",
+    (Column("item", "string", "Name"), Column("age", "float", "Age", nullable=True)),
+    ("item",),
+    per_image=False,
 )
 
 
@@ -27,7 +32,11 @@ def test_all_null_and_empty_parts_keep_the_schema(tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [({"item": None}, "item is null"), ({"item": "a", "age": "unknown"}, "column age"), ({"item": "a", "size": 1}, "unknown column 'size'")],
+    [
+        ({"item": None}, "item is null"),
+        ({"item": "a", "age": "unknown"}, "column age"),
+        ({"item": "a", "size": 1}, "unknown column 'size'"),
+    ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path, row, message):
     with pytest.raises(ValueError, match=message):

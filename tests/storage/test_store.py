@@ -42,7 +42,7 @@ def test_of_many_writers_exactly_one_wins(tmp_path):
 def test_non_ascii_keys_round_trip(tmp_path):
     store = Store.open(str(tmp_path))
     store.put("objects/лезия ü 01.png", b"x")
-    assert store.list("objects") == ["objects/лезия ü 01.png"]
+    assert store.keys_below("objects") == ["objects/лезия ü 01.png"]
     assert store.read("objects/лезия ü 01.png") == b"x"
 
 
@@ -56,7 +56,7 @@ def test_store_that_cannot_be_written_is_one_clear_error(tmp_path):
 def test_preflight_leaves_nothing_behind(tmp_path):
     store = Store.open(str(tmp_path))
     store.preflight()
-    assert store.list("preflight") == []
+    assert store.keys_below("preflight") == []
 
 
 def test_canonical_json_refuses_what_is_not_stable():

@@ -37,13 +37,13 @@ class Bench:
     def __init__(self, folder):
         (folder / "source").mkdir()
         self.store = Store.open(str(folder / "store"))
-        self.context = RunContext(store=str(folder / "store"), source=str(folder / "source"), config=CefmConfig(runtime=RuntimeConfig(shard_size=3)))
+        self.context = RunContext(
+            store=str(folder / "store"), source=str(folder / "source"), config=CefmConfig(runtime=RuntimeConfig(shard_size=3))
+        )
         self.processed: list[str] = []
 
     def listing(self, names, changed=()):
-        rows = [
-            {"image_id": n, "uri": n, "size_bytes": 1, "image_sha256": n + ("2" if n in changed else ""), "row_key": n} for n in names
-        ]
+        rows = [{"image_id": n, "uri": n, "size_bytes": 1, "image_sha256": n + ("2" if n in changed else ""), "row_key": n} for n in names]
         return {"source_listing": write_rows(self.store, source_listing.TABLE, rows)}
 
     def process(self, items):
