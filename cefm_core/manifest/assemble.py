@@ -203,7 +203,7 @@ def _link_listed(rows: Sequence[Row], ids: set[str], pairs: Sequence[tuple[str, 
 
 
 def _make_duplicate(row: Row, canonical: str) -> None:
-    row |= {"duplicate_of": canonical, "target": None, "target_reason": "exact_duplicate"}
+    row |= {"duplicate_of": canonical, "target": None, "target_reason": "duplicate"}
 
 
 def _near_pairs(rows: Sequence[Row], config: ManifestConfig) -> list[tuple[int, int]]:
@@ -262,8 +262,8 @@ def _tally(rows: Sequence[Row]) -> dict[str, int]:
 
 _SAID: dict[str, str] = {
     "no_metadata": "images without a metadata row: processed, never trained or scored on",
-    "metadata_only": "metadata rows whose image is not in the source",
-    "metadata_only_problems": "metadata rows in error whose image is not in the source",
+    "metadata_only": "metadata rows without a usable image in the source",
+    "metadata_only_problems": "metadata rows in error without a usable image in the source",
     "metadata_rejects": "metadata rows without a usable image id",
     "label_unmapped": "images whose label is not in the mapping: diagnosis unknown",
     "diagnosis_not_specific": "images labelled only `benign`, `malignant` or `target = 0`: unknown (manifest.unspecific_benign)",

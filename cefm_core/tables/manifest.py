@@ -25,7 +25,7 @@ TARGET_REASONS = (
     "label_unmapped",
     "not_specific",
     "other_diagnosis",
-    "exact_duplicate",
+    "duplicate",
     "duplicate_label_conflict",
 )
 AGE_REASONS = ("no_metadata", "not_stated", "not_a_number", "out_of_range")

@@ -114,7 +114,7 @@ def test_identical_bytes_keep_their_rows_but_only_one_counts():
     rows = by_id(found)
     assert {k: v["duplicate_of"] for k, v in rows.items()} == {"A": "B", "B": None, "C": "B", "D": None}
     assert {k: v["target"] for k, v in rows.items()} == {"A": None, "B": 0, "C": None, "D": 1}
-    assert {rows[k]["target_reason"] for k in "AC"} == {"exact_duplicate"}
+    assert {rows[k]["target_reason"] for k in "AC"} == {"duplicate"}
     assert len({rows[k]["group_id"] for k in "ABC"}) == len({rows[k]["split"] for k in "ABC"}) == 1
     assert found.counts["exact_duplicates"] == 2
 
@@ -188,7 +188,7 @@ def test_checksum_and_decoding_repairs_are_flags():
 def test_notes_state_what_was_not_used():
     metadata = table("id,dx,patient_name\nA,nv,x\nB,moon rash,y\nC,mel,z\n")
     notes = "\n".join(assemble_manifest([inspected("A"), inspected("B")], metadata, CONFIG).notes)
-    assert "1 metadata rows whose image is not in the source" in notes
+    assert "1 metadata rows without a usable image in the source" in notes
     assert "patient_name" in notes
     assert "moon rash" in notes
 
