@@ -43,8 +43,8 @@ class PolarLesion:
     structure: np.ndarray
 
 
-def _pairs() -> tuple[np.ndarray, np.ndarray]:
-    """Indices (axes, directions / 2) of a direction and its mirror direction, for the axis at (j + 1) * 180 / AXES degrees.
+def mirror_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices (axes, directions / 2) of each direction and its mirror direction, for the axis at (j + 1) * 180 / AXES degrees.
 
     No direction lies on such an axis, so every sample has a partner and each pair comes once.
     """
@@ -55,8 +55,13 @@ def _pairs() -> tuple[np.ndarray, np.ndarray]:
 
 def polar_grid(view: LesionView) -> tuple[np.ndarray, np.ndarray]:
     """Return the columns and rows of the polar samples in the view, each (directions, rings) float32."""
-    rows, columns = np.nonzero(view.inside)
-    cx, cy = view.centroid
+    return polar_points(view.inside, view.centroid)
+
+
+def polar_points(inside: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns and rows of equal-area polar samples that reach the farthest pixel of a region; (h, w) bool, x and y."""
+    rows, columns = np.nonzero(inside)
+    cx, cy = centre
     radius = np.sqrt(((columns - cx) ** 2 + (rows - cy) ** 2).max()) + 1
     radii = radius * np.sqrt((np.arange(RINGS) + 0.5) / RINGS)
     angles = (np.arange(DIRECTIONS) + 0.5) * 2 * np.pi / DIRECTIONS
@@ -69,7 +74,7 @@ def sample_polar(view: LesionView) -> PolarLesion:
     sigma = 0.015 * view.diameter
     lab = _sample(cv2.GaussianBlur(view.lab, (0, 0), sigma), x, y)
     contrast = _sample(local_contrast(view.lab[..., 0], view.diameter), x, y)
-    first, second = _pairs()
+    first, second = mirror_pairs()
     colour = np.sqrt(((lab[first] - lab[second]) ** 2).sum(axis=-1))
     a, b = contrast[first], contrast[second]
     structure = np.abs(a - b) / (a + b + 1.0)
@@ -105,7 +110,7 @@ def mirror_parts(polar: PolarLesion, mask: np.ndarray | None = None) -> tuple[np
         pixel is visible.
     """
     mask = polar.mask if mask is None else mask
-    first, second = _pairs()
+    first, second = mirror_pairs()
     a, b = mask[first], mask[second]
     framed = polar.in_frame[first] * polar.in_frame[second]
     both, either = np.minimum(a, b), np.maximum(a, b)

@@ -52,7 +52,7 @@ def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts:
         return dict.fromkeys(REASONS, reason) | {"flags": []}
     row = _facts(rgb, lesion)
     grey = "greyscale_source" in row["flags"]
-    row |= _paper(rgb, lesion, grey)
+    row |= _paper(rgb, lesion, grey, row["flags"])
     excluded = None if artefacts is None else artefacts.hair | artefacts.vignette | artefacts.ink_or_ruler | artefacts.glare
     view = make_view(rgb, lesion, excluded, config)
     row |= measure_clinical(view, grey, config)
@@ -66,7 +66,7 @@ def measure_paper_row(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig) -> d
     if lesion is None:
         return {"reason": reason, "paper_colour_reason": reason, "flags": []}
     row = _facts(rgb, lesion)
-    return row | _paper(rgb, lesion, "greyscale_source" in row["flags"])
+    return row | _paper(rgb, lesion, "greyscale_source" in row["flags"], row["flags"])
 
 
 def measure_clinical(view: LesionView, grey: bool, config: AbcConfig) -> dict:
@@ -102,7 +102,6 @@ def _facts(rgb: np.ndarray, lesion: Lesion) -> dict:
         "multiple_lesions": lesion.comparable > 1,
         "islands_ignored": lesion.components > 1,
         "greyscale_source": colour.is_greyscale(box),
-        "principal_axis_undefined": paper_profile.is_round(lesion.mask),
     }
     return {
         "reason": None,
@@ -113,10 +112,11 @@ def _facts(rgb: np.ndarray, lesion: Lesion) -> dict:
     }
 
 
-def _paper(rgb: np.ndarray, lesion: Lesion, grey: bool) -> dict:
+def _paper(rgb: np.ndarray, lesion: Lesion, grey: bool, flags: list[str]) -> dict:
     row = paper_profile.measure_paper(rgb, lesion)
+    row["flags"] = [*flags, *row["flags"]]
     if grey:
-        row |= dict.fromkeys(("hue_std", "saturation_std", "value_std"))
+        row |= dict.fromkeys(name for name in row if "_std" in name)
     return row | {"paper_colour_reason": "greyscale_source" if grey else None}
 
 

@@ -25,12 +25,68 @@ def _level(name: str, of: str, reason: str) -> Column:
 
 
 _PAPER = (
-    _number("a_grey", "Paper's A: mean grey difference between lesion and its mirror image", 0, None, "reason", "grey levels"),
-    _number("b2_mean_curvature", "Paper's B2: mean signed curvature of the contour", 0, None, "reason", "1/pixel"),
-    _number("hue_std", "Paper's C: standard deviation of hue", 0, 90, "paper_colour_reason", "OpenCV half degrees"),
-    _number("saturation_std", "Paper's C: standard deviation of saturation", 0, 128, "paper_colour_reason", "1/255"),
-    _number("value_std", "Paper's C: standard deviation of value", 0, 128, "paper_colour_reason", "1/255"),
-    _reason("paper_colour_reason", "hue_std, saturation_std and value_std are"),
+    _number(
+        "a_grey",
+        "Paper's A, released reading: grey difference between mask (0/255) and its mirror image, least over axes",
+        0,
+        255,
+        "reason",
+        "grey levels",
+    ),
+    _number(
+        "b2_mean_curvature",
+        "Paper's B2, released reading: mean absolute curvature of the contour in a frame 600 pixels long",
+        0,
+        None,
+        "reason",
+        "1/pixel",
+    ),
+    _number(
+        "hue_std",
+        "Paper's C, released reading: spread of hue over the white square frame",
+        0,
+        90,
+        "paper_colour_reason",
+        "OpenCV half degrees",
+    ),
+    _number(
+        "saturation_std",
+        "Paper's C, released reading: spread of saturation over the white square frame",
+        0,
+        128,
+        "paper_colour_reason",
+        "1/255",
+    ),
+    _number(
+        "value_std", "Paper's C, released reading: spread of value over the white square frame", 0, 128, "paper_colour_reason", "1/255"
+    ),
+    _number(
+        "a_grey_written",
+        "Paper's A, written reading: grey difference of the lesion across its principal axis",
+        0,
+        255,
+        "reason",
+        "grey levels",
+    ),
+    _number("b2_written", "Paper's B2, written reading: mean signed curvature of the contour", 0, None, "reason", "1/pixel"),
+    _number(
+        "hue_std_written",
+        "Paper's C, written reading: spread of hue inside the lesion",
+        0,
+        90,
+        "paper_colour_reason",
+        "OpenCV half degrees",
+    ),
+    _number(
+        "saturation_std_written",
+        "Paper's C, written reading: spread of saturation inside the lesion",
+        0,
+        128,
+        "paper_colour_reason",
+        "1/255",
+    ),
+    _number("value_std_written", "Paper's C, written reading: spread of value inside the lesion", 0, 128, "paper_colour_reason", "1/255"),
+    _reason("paper_colour_reason", "a spread of hue, saturation or value is"),
 )
 _ASYMMETRY = (
     _number("asymmetry_score", "A: sum of the asymmetry of two perpendicular axes placed for the lowest sum", 0, 2, "asymmetry_reason"),
