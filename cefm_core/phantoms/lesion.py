@@ -15,7 +15,7 @@ from cefm_core.phantoms.palette import PIGMENT
 from cefm_core.phantoms.spec import PhantomSpec
 
 REACH = 1.8
-_ABRUPT_WIDTH, _GRADUAL_WIDTH = 0.07, 0.42
+_ABRUPT_WIDTH, _GRADUAL_WIDTH = 0.08, 0.46
 _FIRST_REGION_RADIUS = {"white": 0.30, "red": 0.36, "blue_gray": 0.36, "black": 0.36, "dark_brown": 0.55, "light_brown": 0.55}
 
 
@@ -66,7 +66,7 @@ def lesion_fields(spec: PhantomSpec, side: int) -> LesionFields:
     radius = np.hypot(x, y)
     spokes = radial_field(rng, angle, radius, 60, 7) * smoothstep(radius, 0.25, 0.8)
     # Pigment varies in proportion to itself, over patches of every size: a log-normal field, not a gradient.
-    patches = 0.25 * octaves(rng, shape, 6, 3) + 0.09 * octaves(rng, shape, 40, 3, gain=0.8) + float(rng.uniform(0, 0.14)) * spokes
+    patches = 0.25 * octaves(rng, shape, 6, 3) + 0.09 * octaves(rng, shape, 40, 3, gain=0.8) + float(rng.uniform(0, 0.09)) * spokes
     centre_weight = float(rng.normal(0.10, 0.24)) * (1 - 2 * np.clip(1 - depth, 0, 1) ** 2)
     thickness = np.exp(patches + centre_weight)
     melanin = melanin * spec.darkness * thickness * edge
@@ -121,7 +121,7 @@ def _edge(spec: PhantomSpec, depth: np.ndarray, angle: np.ndarray) -> np.ndarray
     around = np.interp(np.mod(angle, 2 * np.pi), centres, np.concatenate([widths[-1:], widths, widths[:1]]))
     x, y = frame(depth.shape[0])
     fingers = radial_field(rng, angle, np.hypot(x, y), 90, 8)
-    crumbling = depth + around * (0.16 * octaves(rng, depth.shape, 16, 4, gain=0.75) + 0.10 * fingers)
+    crumbling = depth + around * (0.15 * octaves(rng, depth.shape, 9, 4, gain=0.55) + 0.06 * fingers)
     return smoothstep(crumbling, -0.28 * around, 0.80 * around)
 
 
@@ -138,7 +138,7 @@ def _regions(spec: PhantomSpec, side: int) -> np.ndarray:
         radius = _FIRST_REGION_RADIUS[name] * float(rng.uniform(0.85, 1.2)) / (1 + 0.12 * (len(spec.colours) - 2))
         for centre_x, centre_y, size in _patches(rng, spec, radius, taken):
             distance = np.hypot(x - centre_x, y - centre_y) / size
-            softness = float(rng.uniform(0.35, 0.9))
+            softness = float(rng.uniform(0.35, 0.9)) * (1.0 if "brown" in name else 1.5)
             patch = np.maximum(patch, smoothstep(1 - distance + wobble, -softness / 2, softness / 2))
         weights *= 1 - patch
         weights[index] += patch

@@ -13,27 +13,36 @@ from cefm_core.phantoms.spec import PhantomSpec
 
 
 def add_hairs(rng: np.random.Generator, linear: np.ndarray, count: int) -> np.ndarray:
-    """Draw ``count`` curved, tapered hairs with a soft shadow and, on some, a thin highlight; returns the hair's cover, 0..1."""
-    shape = linear.shape[:2]
-    cover: np.ndarray = np.zeros(shape, np.float32)
+    """Draw ``count`` curved, tapered hairs with a soft shadow and, on some, a thin highlight; returns the hair's cover, 0..1.
+
+    Down (vellus) hair is drawn beneath them on half of the pictures; it is too faint to be counted as cover.
+    """
+    unit = max(linear.shape[:2]) / 600
+    if rng.random() < 0.5:
+        pale = linear.mean(axis=(0, 1)) * np.array([0.72, 0.58, 0.5], np.float32)
+        down, _ = _hair_layers(rng, linear.shape[:2], int(rng.integers(4, 26)), float(rng.uniform(0.35, 0.6)) * unit)
+        linear += (float(rng.uniform(0.25, 0.6)) * down)[..., None] * (pale - linear)
     if not count:
-        return cover
-    colour = np.array([0.075, 0.035, 0.018], np.float32) * np.float32(rng.uniform(0.15, 2.0))
-    strength = float(rng.uniform(0.7, 0.98))
+        return np.zeros(linear.shape[:2], np.float32)
+    colour = np.array([0.075, 0.035, 0.018], np.float32) * np.float32(rng.uniform(0.08, 1.3))
+    cover, gloss = _hair_layers(rng, linear.shape[:2], count, float(rng.uniform(0.8, 1.7) ** 2) * unit)
+    shift = np.array([[1, 0, 1.5 * unit], [0, 1, 2.0 * unit]], np.float32)
+    shadow = cv2.GaussianBlur(cv2.warpAffine(cover, shift, cover.shape[::-1]), (0, 0), 2.2 * unit)
+    linear *= (1 - 0.16 * shadow)[..., None]
+    linear += (float(rng.uniform(0.8, 0.99)) * cover)[..., None] * (colour - linear)
+    linear += (0.10 * gloss * cover)[..., None]
+    return cover
+
+
+def _hair_layers(rng: np.random.Generator, shape: tuple[int, int], count: int, thickness: float) -> tuple[np.ndarray, np.ndarray]:
+    """Draw hairs that lie roughly one way; return their cover and their highlights, float32 (H, W), 0..1."""
     body = np.zeros((2 * shape[0], 2 * shape[1]), np.uint8)
     shine = np.zeros_like(body)
     direction, spread = float(rng.uniform(0, np.pi)), float(rng.uniform(0.12, 0.7))
-    thickness = float(rng.uniform(0.8, 1.7) ** 2) * max(shape) / 600
     for _ in range(count):
         _hair(rng, body, shine, direction + float(rng.normal(0, spread)), thickness * float(rng.uniform(0.6, 1.25)))
-    cover = cv2.resize(body, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    gloss = cv2.resize(shine, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    shift = np.array([[1, 0, 1.5], [0, 1, 2.0]], np.float32)
-    shadow = cv2.GaussianBlur(cv2.warpAffine(cover, shift, shape[::-1]), (0, 0), 2.2 * max(shape) / 600)
-    linear *= (1 - 0.16 * shadow)[..., None]
-    linear += (strength * cover)[..., None] * (colour - linear)
-    linear += (0.10 * gloss * cover)[..., None]
-    return cover
+    cover, gloss = (cv2.resize(c, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255 for c in (body, shine))
+    return cover, gloss
 
 
 def _hair(rng: np.random.Generator, body: np.ndarray, shine: np.ndarray, direction: float, thickness: float) -> None:
@@ -67,7 +76,7 @@ def add_ruler(rng: np.random.Generator, linear: np.ndarray) -> None:
     x, y = 2 * width * float(rng.uniform(0.15, 0.45)), 2 * height * (0.88 if at_bottom else 0.12)
     along, up = np.array([np.cos(tilt), np.sin(tilt)]), np.array([np.sin(tilt), -np.cos(tilt)]) * (1 if at_bottom else -1)
     origin = np.array([x, y - (np.sin(tilt) * tick * count * 0.5)])
-    pen = max(round(longest * 0.0030), 1)
+    pen = max(round(longest * 0.0034), 1)
 
     def stroke(a: np.ndarray, b: np.ndarray) -> None:
         cv2.line(canvas, np.rint(a * 16).astype(int).tolist(), np.rint(b * 16).astype(int).tolist(), 255, pen, cv2.LINE_AA, shift=4)
@@ -76,10 +85,10 @@ def add_ruler(rng: np.random.Generator, linear: np.ndarray) -> None:
     for index in range(count + 1):
         foot = origin + along * tick * index
         stroke(foot, foot + up * tick * (1.35 if index % 5 == 0 else 0.75))
-    place = origin - along * tick * 0.2 - up * tick * 1.5
-    cv2.putText(canvas, "mm", np.rint(place).astype(int).tolist(), cv2.FONT_HERSHEY_SIMPLEX, tick / 34, 255, pen, cv2.LINE_AA)
+    place = origin - along * tick * 0.2 - up * tick * 1.3
+    cv2.putText(canvas, "mm", np.rint(place).astype(int).tolist(), cv2.FONT_HERSHEY_SIMPLEX, tick / 24, 255, pen, cv2.LINE_AA)
     alpha = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    linear += (float(rng.uniform(0.55, 0.85)) * alpha)[..., None] * (np.array([0.05, 0.045, 0.045], np.float32) - linear)
+    linear += (float(rng.uniform(0.65, 0.95)) * alpha)[..., None] * (np.array([0.05, 0.045, 0.045], np.float32) - linear)
 
 
 def add_bubbles(rng: np.random.Generator, linear: np.ndarray, count: int) -> None:
@@ -149,4 +158,7 @@ def shade(rng: np.random.Generator, spec: PhantomSpec, linear: np.ndarray) -> No
         rim, soft = float(rng.uniform(0.90, 1.0)), float(rng.uniform(0.02, 0.08))
         light *= 1 - np.float32(0.985) * smoothstep(radius, rim - soft, rim + soft)
         light *= 1 - np.float32(0.35) * smoothstep(radius, rim - 0.25, rim)
-    linear *= light[..., None]
+    # The colour of the light changes over the field, too.
+    for channel in range(3):
+        tilt = rng.normal(0, 0.022, 3)
+        linear[..., channel] *= light * (1 + np.float32(tilt[0]) * x + np.float32(tilt[1]) * y + np.float32(1.3 * tilt[2]) * distance**2)

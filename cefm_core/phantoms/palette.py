@@ -1,7 +1,8 @@
 """Colours of skin and pigment, as constants measured on real dermoscopic images, and the optics that join them.
 
 The skin colours are k-means centres of the median CIELAB colour outside lesions and artefacts on 330 images of the development
-data set (four sources); the weights are the cluster sizes. The absorption curve was fitted to the log ratio of lesion and skin
+data set (four sources); the weights are the cluster sizes, thinned for the five
+most saturated ones, which stem from single devices. The absorption curve was fitted to the log ratio of lesion and skin
 in linear RGB on the same images: medians (0.11, 0.49, 0.79) in light, (0.37, 0.97, 1.35) in medium and (0.86, 1.66, 2.08) in dark
 lesions. Shapes and patterns do not belong here.
 """
@@ -31,7 +32,7 @@ SKIN_LAB: tuple[tuple[float, float, float], ...] = (
     (57.9, 24.5, 5.0),
     (84.3, 19.6, -2.7),
 )
-SKIN_WEIGHTS: tuple[int, ...] = (43, 39, 28, 27, 24, 24, 20, 19, 18, 17, 15, 14, 9, 7, 7, 7)
+SKIN_WEIGHTS: tuple[int, ...] = (43, 39, 28, 27, 8, 12, 20, 19, 10, 17, 15, 14, 9, 2, 4, 7)
 
 # Pigment of each named colour: melanin, blood, share of blue-gray veil, share of white scar; optical units of `transmit`.
 PIGMENT: dict[str, tuple[float, float, float, float]] = {
@@ -47,21 +48,22 @@ _VEIL = np.array([0.158, 0.178, 0.218], np.float32)
 _STRAY_LIGHT = np.array([0.010, 0.008, 0.008], np.float32)
 
 
-def transmit(skin: np.ndarray, melanin: np.ndarray, blood: np.ndarray) -> np.ndarray:
+def transmit(skin: np.ndarray, melanin: np.ndarray, blood: np.ndarray, warmth: float = 1.0) -> np.ndarray:
     """Darken skin by pigment after Beer and Lambert, with the red channel bending down in thick pigment, as measured.
 
     Args:
         skin: Linear RGB, float32 (H, W, 3) or (3,).
         melanin: Pigment thickness, float32 (H, W), 0 (none) to about 5 (black).
         blood: Blood thickness, float32 (H, W).
+        warmth: Above 1 golden brown, below 1 greyish brown; how melanin's absorption leans from red to blue.
 
     Returns:
         Linear RGB, float32 (H, W, 3).
     """
     depth = np.empty((*melanin.shape, 3), np.float32)
-    depth[..., 0] = 0.15 * melanin + 0.115 * melanin * melanin
+    depth[..., 0] = (0.17 * melanin + 0.115 * melanin * melanin) * np.float32(warmth**-1.5)
     depth[..., 1] = 0.62 * melanin + 0.045 * melanin * melanin
-    depth[..., 2] = 1.10 * melanin
+    depth[..., 2] = np.float32(1.12 * warmth) * melanin
     depth += blood[..., None] * _BLOOD
     return skin * np.exp(-depth) + _STRAY_LIGHT
 

@@ -94,8 +94,8 @@ def _paint(spec: PhantomSpec, fields: LesionFields, melanin: np.ndarray, placing
     halo = _place(cv2.GaussianBlur(fields.edge, (0, 0), 0.09 * fields.edge.shape[0] / (2 * REACH)), placing, size)
     blood = blood + np.float32(0.10) * halo
     base = base_colour(spec)
-    linear = transmit(base, thickness, blood)
-    brightness = float(np.clip(base.mean() / 0.45, 0.45, 1.3))
+    linear = transmit(base, thickness, blood, spec.warmth)
+    brightness = float(np.clip(base.mean() / 0.5, 0.4, 1.0))
     linear = veil(linear, _place(fields.veil, placing, size), brightness)
     pale = np.minimum(base * np.float32(1.22) + np.float32(0.05), 0.97)
     return linear + white[..., None] * (pale - linear)

@@ -15,7 +15,7 @@ from cefm_core.phantoms.spec import PhantomSpec
 
 def base_colour(spec: PhantomSpec) -> np.ndarray:
     """Return the even skin colour of a specification, linear RGB float32 (3,), before texture, light and lesion."""
-    melanin = np.full((1, 1), 0.9 * spec.skin_melanin, np.float32)
+    melanin = np.full((1, 1), 1.4 * spec.skin_melanin, np.float32)
     return transmit(lab_to_linear(spec.skin_lab), melanin, np.zeros((1, 1), np.float32))[0, 0]
 
 
@@ -29,9 +29,13 @@ def skin_pigment(spec: PhantomSpec, shape: tuple[int, int]) -> tuple[np.ndarray,
     if rng.random() < 0.45:
         blood = blood + float(rng.uniform(0.06, 0.2)) * _vessels(rng, shape)
     furrows = _furrows(rng, shape)
-    melanin = melanin + float(rng.uniform(0.01, 0.07)) * furrows
-    if rng.random() < 0.55:
-        melanin = melanin + _marks(rng, shape)
+    melanin = melanin + float(rng.uniform(0.0, 0.34) ** 2) * furrows
+    if rng.random() < 0.4:  # sun-damaged skin is blotched with brown
+        melanin = melanin + float(rng.uniform(0.02, 0.15)) * smoothstep(octaves(rng, shape, 14, 4, gain=0.7), 0.1, 2.0)
+    if rng.random() < 0.7:
+        melanin = melanin + _marks(rng, shape, int(rng.gamma(1.2, 9)) + 1, (1.2, 8.0), (0.05, 0.30))
+    if rng.random() < 0.3:
+        blood = blood + _marks(rng, shape, int(rng.integers(1, 7)), (1.2, 4.0), (0.15, 0.7))
     return melanin, blood
 
 
@@ -59,19 +63,21 @@ def _vessels(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return cv2.GaussianBlur(first + 0.7 * second, (0, 0), max(max(height, width) * 0.002, 0.5))
 
 
-def _marks(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Return melanin of a few freckles and pores."""
+def _marks(
+    rng: np.random.Generator, shape: tuple[int, int], count: int, radii: tuple[float, float], strengths: tuple[float, float]
+) -> np.ndarray:
+    """Return ``count`` soft spots (freckles, pores, red dots); radii in pixels at 600 px width."""
     height, width = shape
     unit = max(shape) / 600
     marks = np.zeros(shape, np.float32)
-    for _ in range(int(rng.integers(1, 14))):
-        radius = float(rng.uniform(2.0, 9.0)) * unit
-        centre = (int(rng.integers(0, width)), int(rng.integers(0, height)))
-        axes = (max(int(radius), 1), max(int(radius * rng.uniform(0.6, 1)), 1))
-        layer = np.zeros(shape, np.uint8)
-        cv2.ellipse(layer, centre, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)
-        x0, y0 = max(centre[0] - 40, 0), max(centre[1] - 40, 0)
-        window = (slice(y0, centre[1] + 40), slice(x0, centre[0] + 40))
-        soft = cv2.GaussianBlur(layer[window], (0, 0), max(0.45 * radius, 0.8))
-        marks[window] += soft.astype(np.float32) * np.float32(rng.uniform(0.04, 0.30) / 255)
+    for _ in range(count):
+        radius = unit * float(np.exp(rng.uniform(np.log(radii[0]), np.log(radii[1]))))
+        row, column = float(rng.uniform(0, height)), float(rng.uniform(0, width))
+        stretch, strength = float(rng.uniform(0.6, 1.0)), float(rng.uniform(*strengths))
+        reach = int(3 * radius) + 1
+        top, left = max(int(row) - reach, 0), max(int(column) - reach, 0)
+        window = marks[top : int(row) + reach + 1, left : int(column) + reach + 1]
+        y = (np.arange(top, top + window.shape[0], dtype=np.float32)[:, None] - row) / (radius * stretch)
+        x = (np.arange(left, left + window.shape[1], dtype=np.float32) - column) / radius
+        window += np.float32(strength) * np.exp(-0.5 * (x * x + y * y) ** 1.5)
     return marks * (1 + 0.4 * field(rng, shape, 90))

@@ -36,6 +36,7 @@ class PhantomSpec:
         structures: Names out of ``STRUCTURES``.
         darkness: Factor on pigment thickness.
         redness: Blood throughout the lesion, -0.1 (greyish brown) to about 0.6 (reddish brown).
+        warmth: Hue of the melanin, 0.75 (greyish brown) to 1.35 (golden brown).
         hairs: Number of hairs.
         vignette: ``none``, ``corners`` or ``circle``.
         ruler: Whether a printed scale lies on the skin.
@@ -62,6 +63,7 @@ class PhantomSpec:
     structures: tuple[str, ...] = ("network",)
     darkness: float = 1.0
     redness: float = 0.1
+    warmth: float = 1.0
     hairs: int = 0
     vignette: str = "none"
     ruler: bool = False
@@ -94,13 +96,14 @@ def sample_spec(seed: int, melanoma: bool | None = None) -> PhantomSpec:
         melanoma=melanoma,
         skin_lab=_skin(rng),
         skin_melanin=float(max(rng.normal(-0.1, 0.25), 0.0) if rng.random() < 0.85 else rng.uniform(0.4, 1.2)),
-        radius_share=float(np.clip(rng.normal(0.285 + 0.02 * severity, 0.065), 0.13, 0.41)),
+        radius_share=float(np.clip(rng.normal(0.30 + 0.02 * severity, 0.08), 0.13, 0.46)),
         elongation=float(min(1 + abs(rng.normal(0.14, 0.18)), 1.6)),
         asymmetric_axes=int(np.clip(round(1.0 + 0.55 * severity + rng.normal(0, 0.45)), 0, 2)),
         irregularity=irregularity,
         abrupt_sectors=abrupt,
         colours=_colours(rng, severity),
         structures=_structures(rng, severity),
+        warmth=float(np.clip(rng.normal(1.05, 0.14), 0.75, 1.4)),
         redness=float(np.clip(rng.normal(0.04, 0.15), -0.2, 0.6)),
         darkness=float(np.clip(rng.normal(1.02 + 0.05 * severity, 0.26), 0.45, 1.7)),
     )
@@ -110,7 +113,7 @@ def sample_spec(seed: int, melanoma: bool | None = None) -> PhantomSpec:
 def photographed_again(spec: PhantomSpec, view_seed: int) -> PhantomSpec:
     """Return the same lesion under other viewing conditions: position, rotation, hair, light and artefacts."""
     rng = np.random.default_rng([view_seed, 2])
-    room = max(0.42 - spec.radius_share, 0.02)
+    room = max(0.42 - spec.radius_share, 0.015)
     return replace(
         spec,
         view_seed=view_seed,
@@ -122,8 +125,8 @@ def photographed_again(spec: PhantomSpec, view_seed: int) -> PhantomSpec:
         bubbles=int(rng.choice([0, int(rng.integers(1, 12))], p=[0.72, 0.28])),
         glare=bool(rng.random() < 0.14),
         ink=bool(rng.random() < 0.05),
-        blur_px=float(rng.uniform(0.55, 1.25)),
-        exposure=float(np.exp(rng.normal(0, 0.07))),
+        blur_px=float(rng.uniform(0.4, 1.05)),
+        exposure=float(np.exp(rng.normal(0.09, 0.09))),
     )
 
 

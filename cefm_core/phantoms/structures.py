@@ -24,7 +24,8 @@ def add_structures(spec: PhantomSpec, fields: LesionFields) -> np.ndarray:
         lines = _network(spec, side) * mottle(np.random.default_rng([spec.seed, 20]), side) * (1 - plain)
         rim = smoothstep(fields.depth, -0.02, 0.10) * (1 - 0.75 * smoothstep(fields.depth, 0.35, 0.9))
         # Lines are thicker pigment, holes thinner; the mean stays nearly as it was.
-        melanin = melanin * (1 + rim * (0.95 * lines - 0.28)) + 0.16 * rim * lines * fields.edge
+        visible = rim / (1 + (melanin / 2.4) ** 2)  # a mesh drowns in thick pigment
+        melanin = melanin * (1 + visible * (0.95 * lines - 0.26)) + 0.16 * rim * lines * fields.edge
     else:
         melanin = melanin * (1 + 0.16 * octaves(np.random.default_rng([spec.seed, 21]), (side, side), 90, 2) * (1 - plain))
     spots = np.zeros((side, side), np.float32)
@@ -55,7 +56,7 @@ def _network(spec: PhantomSpec, side: int) -> np.ndarray:
     Seeds on a jittered hexagonal lattice are grown to cells; lines run where cells meet, with a width that varies from place to place.
     """
     rng = np.random.default_rng([spec.seed, 25])
-    pitch = float(rng.uniform(0.045, 0.085))
+    pitch = float(rng.uniform(0.042, 0.072))
     rows = np.arange(-REACH, REACH, pitch * 0.87)
     columns = np.arange(-REACH, REACH, pitch)
     seeds_x = columns[None, :] + pitch * 0.5 * (np.arange(len(rows)) % 2)[:, None] + rng.normal(0, 0.33 * pitch, (len(rows), len(columns)))
