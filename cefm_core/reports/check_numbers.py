@@ -1,0 +1,89 @@
+"""Every number equals its fact at the stated rounding, in the fact's unit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from cefm_core.reports.ledger import Fact
+from cefm_core.reports.lexicon import Lexicon
+from cefm_core.reports.sentences import Number, Sentence
+from cefm_core.reports.verdict import Reason
+
+_TOLERANCE = 1e-9
+LEVELS = 5
+
+
+def check_numbers(sentence: Sentence, text: str, pool: Iterable[Fact], lexicon: Lexicon) -> Iterator[Reason]:
+    """Check the numbers of one sentence.
+
+    Args:
+        sentence: The sentence, taken apart.
+        text: The sentence as it stands, for the reasons.
+        pool: Facts that it may rest on: those its claim names, or the whole ledger where there are no claims.
+        lexicon: Words.
+    """
+    facts = tuple(pool)
+    for number in sentence.numbers:
+        code, fact = _judge(number, sentence, facts, lexicon)
+        if code is not None:
+            yield Reason(code, text, fact)
+
+
+def _judge(number: Number, sentence: Sentence, facts: tuple[Fact, ...], lexicon: Lexicon) -> tuple[str | None, str | None]:
+    """Return the objection to one number and the fact concerned, or (None, None)."""
+    if lexicon.patterns["length_units"].match(sentence.text[number.start :].lstrip("0123456789., ")):
+        return None, None  # a length is judged as a whole by the check of sizes
+    topics = sentence.topics_at(number.start)
+    named = {fact_id for topic in topics for fact_id in topic.facts}
+    bound = [fact for fact in facts if fact.id in named] if topics else list(facts)
+    if not bound:
+        return "number_unsupported", next(iter(sorted(named)), None)
+    if any(_agrees(number, fact, sentence, lexicon) for fact in bound):
+        return None, None
+    first = bound[0]
+    if first.value is None and number.role != "scale":
+        return "missing_value_stated", first.id
+    if any(_agrees(_with_percent(number, not number.percent), fact, sentence, lexicon) for fact in bound):
+        return "unit_changed", first.id
+    return ("level_contradicted" if number.role == "level" else "number_unsupported"), first.id
+
+
+def _with_percent(number: Number, percent: bool) -> Number:
+    return Number(number.value, number.start, number.role, percent, number.high, number.text)
+
+
+def _agrees(number: Number, fact: Fact, sentence: Sentence, lexicon: Lexicon) -> bool:
+    """Return whether a number is one that a fact states in this role."""
+    if number.role == "level":
+        return fact.level is not None and number.value == fact.level
+    if number.role == "level_scale":
+        return number.value == LEVELS
+    if number.role == "scale":
+        return fact.scale_max is not None and number.value == fact.scale_max
+    if number.role == "pair":
+        return _pair_agrees(number, fact)
+    if isinstance(fact.value, str):
+        return number.text in re.findall(r"\d+(?:\.\d+)?", fact.value)
+    if not fact.is_number or number.percent != fact.is_share:
+        return False
+    if _same(number.value, fact.stated()):
+        return True
+    before = sentence.text[max(0, number.start - 30) : number.start]
+    return bool(lexicon.patterns["beside"].search(before)) and any(_same(number.value, fact.stated(bound)) for bound in fact.anchors)
+
+
+def _pair_agrees(number: Number, fact: Fact) -> bool:
+    if isinstance(fact.value, str):
+        return re.sub(r"\s", "", number.text) in fact.value
+    if not fact.is_number or number.high is None or number.percent != fact.is_share:
+        return False
+    ends = [(fact.low, fact.high)] + ([(fact.anchors[0], fact.anchors[-1])] if fact.anchors else [])
+    return any(
+        low is not None and high is not None and _same(number.value, fact.stated(low)) and _same(number.high, fact.stated(high))
+        for low, high in ends
+    )
+
+
+def _same(value: float, stated: str) -> bool:
+    return abs(value - float(stated)) < _TOLERANCE

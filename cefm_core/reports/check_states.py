@@ -1,0 +1,166 @@
+"""States and findings: abstention, mask, split, flags, colours, missing values; and what may not be said at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from cefm_core.reports.language import Language
+from cefm_core.reports.ledger import Facts
+from cefm_core.reports.lexicon import Lexicon
+from cefm_core.reports.metadata import known_sites
+from cefm_core.reports.sentences import Sentence
+from cefm_core.reports.verdict import Reason
+
+_CUT_REASONS = ("cut_by_frame", "touches_border")
+_COLOURS = ("white", "red", "light brown", "dark brown", "blue gray", "black")
+
+
+def check_bans(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+    """Check what no report may hold: a diagnosis, a size without a scale, an instruction, reasoning.
+
+    Args:
+        sentence: The sentence, citations masked.
+        text: The sentence as it stands.
+        facts: The ledger.
+        lexicon: Words.
+    """
+    if any(pattern.search(sentence.text) for pattern in lexicon.diagnosis):
+        yield Reason("diagnosis", text)
+    scale = facts.measured("scope.diameter")
+    length = re.search(rf"\d\s*-?\s*(?:{_inner(lexicon.patterns['length_units'])})\b", sentence.text, re.IGNORECASE)
+    named = lexicon.patterns["diameter"].search(sentence.text)
+    if scale is None and (length or (named and not lexicon.patterns["missing"].search(sentence.text))):
+        yield Reason("diameter", text, "scope.diameter")
+    if lexicon.patterns["instruction"].search(text):
+        yield Reason("instruction", text)
+    if lexicon.patterns["reasoning"].search(text):
+        yield Reason("reasoning", text)
+
+
+def _inner(pattern: re.Pattern[str]) -> str:
+    """Return the alternatives of a whole-word pattern without its boundaries."""
+    return pattern.pattern.removeprefix(r"(?<![\w-])(?:").removesuffix(r")(?!\w)")
+
+
+def check_language(text: str, language: str, lexicon: Lexicon) -> Iterator[Reason]:
+    """Check that a sentence is in the report's language: by stop words, and by script."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    letters = "".join(words)
+    foreign = sum(ord(character) > 0x24F for character in letters)
+    counts = {code: sum(word in stops for word in words) for code, stops in lexicon.languages.items()}
+    own = counts.pop(language, 0)
+    if (len(letters) > 3 and foreign > 0.2 * len(letters)) or (len(words) >= 4 and max(counts.values()) >= max(2, own + 1)):
+        yield Reason("language", text)
+
+
+def check_findings(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, *, has_descriptor: bool) -> Iterator[Reason]:
+    """Check that findings and colours named outside quotation marks are those of the ledger."""
+    phrases = " ; ".join(str(fact.value) for fact in facts if fact.source == "descriptor" and fact.value is not None)
+    for match in lexicon.patterns["findings"].finditer(sentence.text):
+        if match.group().lower() not in phrases:
+            yield Reason("finding_invented", text)
+    names = facts.measured("colour.names")
+    present = names.value if names is not None and isinstance(names.value, tuple) else None
+    for mention in sentence.mentions:
+        colour = mention.topic.name
+        if colour not in _COLOURS or colour.replace(" ", "-") in phrases or colour in phrases:
+            continue
+        share = facts.measured(mention.topic.facts[0])
+        stated = any(mention.topic in sentence.topics_at(number.start) for number in sentence.numbers)
+        if present is None:
+            yield Reason("finding_invented", text, mention.topic.facts[0])
+        elif (colour in present) == sentence.negated(mention.start) and not (share is not None and stated):
+            yield Reason("finding_contradicted", text, mention.topic.facts[0])
+    if not has_descriptor:
+        yield from _not_found(sentence, text, facts, lexicon)
+
+
+def _not_found(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+    """A count that was measured is not `not found`."""
+    for match in lexicon.states["not_found"].finditer(sentence.text):
+        for topic in sentence.topics_at(match.start()) if sentence.negated(match.start(), window=1) else ():
+            fact = next((facts[i] for i in topic.facts if i in facts), None)
+            if fact is not None and isinstance(fact.value, float) and fact.value > 0 and fact.criterion in ("A", "B", "C", "D"):
+                yield Reason("state_contradicted", text, fact.id)
+
+
+def check_missing(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+    """Check that what is said not to be measured was indeed not measured."""
+    for match in lexicon.patterns["missing"].finditer(sentence.text):
+        for topic in sentence.topics_at(match.start()):
+            known = [facts[i] for i in topic.facts if i in facts]
+            if known and all(fact.value is not None for fact in known):
+                yield Reason("missing_contradicted", text, known[0].id)
+
+
+def check_states(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language) -> Iterator[Reason]:
+    """Check abstention, mask, split, frame, flags and metadata of one sentence."""
+    lowered = sentence.text.lower()
+    split, decision = facts.measured("model.split"), facts.measured("mask.decision")
+    abstain = facts.measured("model.abstain")
+    truths = {
+        "abstain": ("model.abstain", abstain.value is True if abstain else None, True),
+        "accepted": ("mask.decision", decision.value == "accepted" if decision else None, "mask" in lowered or "maske" in lowered),
+        "kept": ("mask.decision", decision.value == "kept" if decision else None, "mask" in lowered or "maske" in lowered),
+        "fitted": ("model.split", split.value in ("train", "tune") if split else None, True),
+        "cut": ("abc.flags", _is_cut(facts), True),
+    }
+    for name, (fact_id, truth, applies) in truths.items():
+        for match in lexicon.states[name].finditer(sentence.text) if applies else ():
+            if truth is None or truth == sentence.negated(match.start()):
+                yield Reason("state_contradicted", text, fact_id)
+    yield from _flags(sentence, text, facts, lexicon, words)
+    yield from _metadata(sentence, text, facts, lexicon)
+    yield from _named_values(lowered, text, facts, words)
+
+
+def _is_cut(facts: Facts) -> bool:
+    flags, touches = facts.measured("abc.flags"), facts.measured("mask.touches_border")
+    flagged = flags is not None and isinstance(flags.value, tuple) and "cut_by_frame" in flags.value
+    return flagged or (touches is not None and touches.value is True) or any(fact.reason in _CUT_REASONS for fact in facts)
+
+
+def _flags(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language) -> Iterator[Reason]:
+    """A sentence that speaks of flags names flags of the ledger, or says that there are none."""
+    match = lexicon.states["flag"].search(sentence.text)
+    fact = facts.measured("quality.flags")
+    if match is None:
+        return
+    if fact is None or not isinstance(fact.value, tuple):
+        yield Reason("state_contradicted", text, "quality.flags")
+        return
+    lowered = sentence.text.lower()
+    said = {code.removeprefix("flag=") for code, word in words.words.items() if code.startswith("flag=") and word.lower() in lowered}
+    none_said = sentence.negated(match.start()) or bool(
+        re.search(r"\b(?:no|none|keine\w*)\b", lowered[max(0, match.start() - 25) : match.end() + 6])
+    )
+    if (none_said and fact.value) or (not none_said and not said & set(fact.value)) or (not none_said and not said <= set(fact.value)):
+        yield Reason("state_contradicted", text, "quality.flags")
+
+
+def _metadata(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+    """Sex and site as recorded."""
+    sex, site = facts.get("meta.sex"), facts.get("meta.site")
+    for name in ("female", "male"):
+        if lexicon.states[name].search(sentence.text) and (sex is None or sex.value != name):
+            yield Reason("state_contradicted", text, "meta.sex")
+    for match in re.finditer(
+        r"\b(?:sites?|located (?:on|at)|location)\b(?:\s+(?:is|was|of|the|a|lesion|recorded|as|on|:))*\s+([a-z ]+)", sentence.text.lower()
+    ):
+        said = {word for word in (*known_sites().values(), "other") if match.group(1).startswith(word)}
+        if said and (site is None or site.value not in said):
+            yield Reason("state_contradicted", text, "meta.site")
+
+
+def _named_values(lowered: str, text: str, facts: Facts, words: Language) -> Iterator[Reason]:
+    """Names from closed lists: the refiner, the part of the data set."""
+    refiner = facts.get("mask.refiner")
+    for code, word in words.words.items():
+        if code.startswith("refiner=") and code not in ("refiner=none", "refiner=unknown") and word.lower() in lowered:
+            if refiner is None or refiner.value != code.removeprefix("refiner="):
+                yield Reason("state_contradicted", text, "mask.refiner")
+    split = facts.get("model.split")
+    match = re.search(r"(?:part of the data set:|part called|teil des datensatzes:|teil namens)\s*[“\"„]?(\w+)", lowered)
+    if match is not None and (split is None or split.value != match.group(1)):
+        yield Reason("state_contradicted", text, "model.split")
