@@ -20,7 +20,16 @@ def needed(context: RunContext, inputs: dict[str, FileRef] | None, *names: str) 
         ConfigurationError: One is not there; the message names the stages to run first.
     """
     found = inputs if inputs is not None else read_outputs(context.open_store())
+    return needed_from(context.store, found, *names)
+
+
+def needed_from(store: str, found: dict[str, FileRef], *names: str) -> dict[str, FileRef]:
+    """Return the named outputs among ``found``.
+
+    Raises:
+        ConfigurationError: One is not there; the message names the store.
+    """
     missing = [name for name in names if name not in found]
     if missing:
-        raise ConfigurationError(f"store {context.store}: {', '.join(missing)} not published yet; run the earlier stages first")
+        raise ConfigurationError(f"store {store}: {', '.join(missing)} not published yet; run the earlier stages first")
     return {name: found[name] for name in names}

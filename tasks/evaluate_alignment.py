@@ -59,7 +59,7 @@ def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef], label: s
             "images": len(rows),
             "metric_rows": len(found.metric_rows),
             "headline": list(found.headline),
-            "shortcut_alarm": found.headline[:1] and found.headline[0].startswith("SHORTCUT ALARM") or False,
+            "shortcut_alarm": bool(found.headline) and found.headline[0].startswith("SHORTCUT ALARM"),
         }
         return Outputs(files=files, summary=summary)
 

@@ -60,6 +60,7 @@ class RowStage:
         settings: The settings that decide its outputs, as plain JSON values.
         weights: Digest by name of weight file.
         objects: Kinds of objects its rows refer to.
+        settled: Whether a finished row stands, or is asked for again in the next run.
     """
 
     name: str
@@ -70,6 +71,7 @@ class RowStage:
     settings: Callable[[CefmConfig], dict[str, Any]]
     weights: Callable[[CefmConfig], dict[str, str]] = lambda config: {}
     objects: tuple[str, ...] = ()
+    settled: Callable[[Row], bool] = lambda row: True
 
     def fingerprint(self, config: CefmConfig) -> Fingerprint:
         """Return what this stage's outputs depend on besides their inputs."""
@@ -200,8 +202,9 @@ def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]
     broken = {key for (key, _), good in zip(refs, held, strict=True) if not good}
     if broken:
         logger.warning("%s: %d outputs are missing or altered and will be re-made", stage.name, len(broken))
-    settled = {key for key, reject in rejected.items() if reject["code"] not in _PASSING}
-    return (rows.keys() | settled) - broken
+    standing = {key for key, row in rows.items() if stage.settled(row)}
+    refused = {key for key, reject in rejected.items() if reject["code"] not in _PASSING}
+    return (standing | refused) - broken
 
 
 def _parts(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -> tuple[Rows, Rows]:

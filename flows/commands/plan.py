@@ -41,7 +41,7 @@ def _row_entry(context: RunContext, name: str, upstream: dict[str, FileRef], ima
     if any(table not in upstream for table in needed):
         return {"name": name, "images": images, "missing": images, "why": "never run on this store"}
     plan = make_plan(row_stage(name), context, {table: upstream[table] for table in needed})
-    known = context.open_store().list(keys.part_folder(name, plan.fingerprint))
+    known = context.open_store().keys_below(keys.part_folder(name, plan.fingerprint))
     why = "cached" if not plan.missing else ("new or changed images" if known else "settings, weights or code changed")
     return {"name": name, "images": plan.images, "missing": plan.missing, "why": why}
 
