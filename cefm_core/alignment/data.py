@@ -115,12 +115,13 @@ def _one_encoder(rows: list[Mapping[str, Any]]) -> np.ndarray:
         raise ConfigurationError("train_alignment: no image has both a manifest row and an embedding")
     encoders = sorted({str(row["encoder_sha256"]) for row in rows})
     if len(encoders) > 1:
-        raise ConfigurationError(f"train_alignment: embeddings of {len(encoders)} encoders are mixed ({', '.join(e[:12] for e in encoders)})")
+        mixed = ", ".join(encoder[:12] for encoder in encoders)
+        raise ConfigurationError(f"train_alignment: embeddings of {len(encoders)} encoders are mixed ({mixed})")
     lengths = sorted({len(row["vector"]) for row in rows})
     if len(lengths) > 1:
         raise ConfigurationError(f"train_alignment: embeddings have different lengths {lengths}")
     matrix = np.asarray([row["vector"] for row in rows], np.float32)
-    bad = [str(row["image_id"]) for row, ok in zip(rows, np.isfinite(matrix).all(axis=1), strict=True) if not ok]
+    bad = [str(rows[i]["image_id"]) for i in np.flatnonzero(~np.isfinite(matrix).all(axis=1))]
     if bad:
         raise ConfigurationError(f"train_alignment: embeddings of {len(bad)} images hold NaN or infinity: {', '.join(bad[:10])}")
     return matrix

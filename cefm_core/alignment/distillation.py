@@ -25,7 +25,7 @@ from cefm_core.errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-VIEWS = ("frame", "lesion")
+PATCH_PX, WIDTH = 14, 384
 
 
 class DistillationConfig(Settings):
@@ -35,14 +35,14 @@ class DistillationConfig(Settings):
     teacher_side_px: int = Field(224, ge=28, description="Teacher's input side, in pixels")
     student_side_px: int = Field(168, ge=28, description="Student's input side, in pixels; a multiple of the patch size")
     teacher_blocks: tuple[int, ...] = Field(
-        (0, 1, 2, 3), description="Teacher blocks that the student starts from; their number is its depth"
+        (0, 1, 2, 11), description="Teacher blocks that the student starts from; their number is its depth"
     )
     first_side_px: int = Field(112, ge=28, description="Input side of the first, cheap epochs, in pixels")
-    first_epochs: int = Field(5, ge=0, description="Passes over all views at the first side")
-    both_views: int = Field(2000, ge=0, description="Images of which frame and lesion crop are learnt; of each further one, one view in turn")
-    epochs: int = Field(4, ge=1, description="Passes over all views at the student's own side")
+    first_epochs: int = Field(6, ge=0, description="Passes over all views at the first side")
+    both_views: int = Field(2000, ge=0, description="Images of which frame and crop are learnt; of each further one, one in turn")
+    epochs: int = Field(3, ge=1, description="Passes over all views at the student's own side")
     batch: int = Field(32, ge=1, description="Views per step")
-    learning_rate: float = Field(5e-4, gt=0, description="Peak AdamW learning rate; linear warm-up, then cosine")
+    learning_rate: float = Field(8e-4, gt=0, description="Peak AdamW learning rate; linear warm-up, then cosine")
     weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay")
     warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of steps with rising learning rate")
     seed: int = Field(999, description="Seed of order and flips")
@@ -67,20 +67,18 @@ class TargetStore:
     done: np.ndarray
 
 
-def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig, width: int = 384, patch: int = 14) -> TargetStore:
+def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig) -> TargetStore:
     """Open the target arrays of these images, creating them where they are absent.
 
     Args:
         folder: Working folder; what is already computed there for the same ids and settings is kept.
         image_ids: Images in row order.
         config: Settings of the distillation.
-        width: Embedding dimension d.
-        patch: Patch side, in pixels.
 
     Raises:
         ConfigurationError: The folder holds targets of other images or settings.
     """
-    side, grid, n = config.student_side_px, config.student_side_px // patch, len(image_ids)
+    side, grid, n = config.student_side_px, config.student_side_px // PATCH_PX, len(image_ids)
     key = hashlib.sha256(json.dumps([image_ids, config.teacher_model, config.teacher_side_px, side]).encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "key.txt"
@@ -96,9 +94,9 @@ def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig,
 
     return TargetStore(
         array("inputs", np.uint8, (n, 2, 3, side, side)),
-        array("class_tokens", np.float16, (n, 2, width)),
-        array("patch_means", np.float16, (n, 2, width)),
-        array("patches", np.float16, (n, 2, grid, grid, width)),
+        array("class_tokens", np.float16, (n, 2, WIDTH)),
+        array("patch_means", np.float16, (n, 2, WIDTH)),
+        array("patches", np.float16, (n, 2, grid, grid, WIDTH)),
         array("done", np.bool_, (n, 2)),
     )
 

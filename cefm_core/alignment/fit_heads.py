@@ -133,12 +133,13 @@ def _align_epoch(
         same = groups[:, :, None] == groups[:, None, :]
         loss = nt_xent(images, clinical, config.temperature, same, config.loss)
         loss = torch.where(usable, loss, torch.zeros_like(loss))
-        _step(optimiser, loss, lambda seed, rows=rows: [train.image_ids[i] for i in rows[seed].tolist()])
+        _step(optimiser, loss, _names(train.image_ids, rows))
         total += loss.detach().numpy()
         count += usable.numpy()
     skipped = batches - count
     if (skipped > MAX_SKIPPED_SHARE * batches).any():
-        raise CefmError(f"alignment: {int(skipped.max())} of {batches} batches hold images of one group only: raise alignment.training_batch")
+        share = f"{int(skipped.max())} of {batches}"
+        raise CefmError(f"alignment: {share} batches hold images of one group only: raise alignment.training_batch")
     return total / np.maximum(count, 1), skipped
 
 
@@ -151,6 +152,11 @@ def _step(optimiser: torch.optim.Optimizer, losses: Tensor, image_ids: Callable[
     optimiser.zero_grad(set_to_none=True)
     losses.sum().backward()
     optimiser.step()
+
+
+def _names(image_ids: Sequence[Any], rows: Tensor) -> Callable[[int], list[str]]:
+    """Return what names the images of a seed's batch, should it be asked."""
+    return lambda seed: [str(image_ids[i]) for i in rows[seed].tolist()]
 
 
 def epoch_batches(n: int, config: AlignmentConfig, epoch: int) -> Iterator[Tensor]:
@@ -211,7 +217,7 @@ def fit_classifier(
         for rows in epoch_batches(len(labels), config, epoch):
             logits = classifier(inputs.gather(1, rows[:, :, None].expand(-1, -1, inputs.shape[2])))
             loss = _cross_entropy(logits, labels[rows], weights)
-            _step(optimiser, loss, lambda seed, rows=rows: [f"row {i}" for i in rows[seed].tolist()])
+            _step(optimiser, loss, _names(range(len(labels)), rows))
             total, batches = total + loss.detach().numpy(), batches + 1
         tune_loss = None
         if len(tune[1]):

@@ -66,9 +66,7 @@ def project(network: AlignmentNetwork, prepared: Prepared, model: str, rows: np.
 
     from cefm_core.alignment.heads import apply_all
 
-    head, inputs = (
-        (network.image_head, prepared.embeddings) if model == "image" else (network.clinical_head, prepared.clinical)
-    )
+    head, inputs = (network.image_head, prepared.embeddings) if model == "image" else (network.clinical_head, prepared.clinical)
     projected = apply_all(head, torch.from_numpy(inputs[rows]), len(head.first.weight))
     return projected, torch.from_numpy(prepared.labels[rows])
 
@@ -93,7 +91,8 @@ def forward_logits(
 def network_tensors(network: AlignmentNetwork, models: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the network's tensors for the checkpoint, without classifiers that were never trained."""
     untrained = tuple(f"{model}_classifier." for model in ("image", "clinical") if model not in models)
-    return {f"{_PREFIX}{name}": tensor.numpy() for name, tensor in network.state_dict().items() if not name.startswith(untrained or ("\0",))}
+    kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(untrained)}
+    return {f"{_PREFIX}{name}": tensor.numpy() for name, tensor in kept.items()}
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def _check_kind(facts: dict[str, Any], data: AlignmentData) -> None:
     if data.embeddings.shape[1] != facts["embedding_width"]:
         raise ConfigurationError(f"checkpoint: embeddings have length {data.embeddings.shape[1]}, trained with {facts['embedding_width']}")
     if list(data.clinical_names) != facts["clinical_names"]:
-        raise ConfigurationError(f"checkpoint: measurements {list(data.clinical_names)} are not those of training, {facts['clinical_names']}")
+        raise ConfigurationError(f"checkpoint: trained on measurements {facts['clinical_names']}, these are {list(data.clinical_names)}")
 
 
 def _columns(models: LoadedModels, prepared: Prepared) -> dict[str, np.ndarray]:

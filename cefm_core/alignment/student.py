@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate, mse_loss
 
-from cefm_core.alignment.distillation import DistillationConfig, TargetStore
+from cefm_core.alignment.distillation import PATCH_PX, DistillationConfig, TargetStore
 from cefm_core.alignment.preprocess import InputSpec, normalise
 
 Progress = Callable[[dict[str, Any]], None]
@@ -27,7 +27,7 @@ def new_student(teacher: torch.nn.Module, config: DistillationConfig) -> torch.n
         config.teacher_model, img_size=config.student_side_px, depth=len(config.teacher_blocks), num_classes=0, dynamic_img_size=True
     )
     state = dict(teacher.state_dict())
-    grid = config.student_side_px // student.patch_embed.patch_size[0]
+    grid = config.student_side_px // PATCH_PX
     state["pos_embed"] = _resampled_positions(state["pos_embed"], grid)
     chosen = {f"blocks.{new}.": f"blocks.{old}." for new, old in enumerate(config.teacher_blocks)}
     for name in student.state_dict():
@@ -176,7 +176,7 @@ def distil(
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(epoch * per_epoch + step, len(sides) * per_epoch, config)
             total += _step(
-                student, store, views[step * config.batch : (step + 1) * config.batch], sides[epoch], spec, scale, random, optimiser
+                student, store, order[step * config.batch : (step + 1) * config.batch], sides[epoch], spec, scale, random, optimiser
             )
             if progress and (step + 1) % 50 == 0:
                 progress({"epoch": epoch, "step": step + 1, "steps": per_epoch, "loss": total / (step + 1)})

@@ -149,7 +149,8 @@ class _Training:
         paired = prepared.measured[tune] if "clinical" in facts["models"] else np.ones(len(tune), np.bool_)
         inside = {name: values[paired] for name, values in logits.items()}
         chosen, losses = choose_blend(inside, labels[tune][paired], prepared.groups[tune][paired])
-        blends = {name: fit_blend(models, inside, labels[tune][paired]) for name, models in CANDIDATES.items() if set(models) <= set(inside)}
+        possible = {name: models for name, models in CANDIDATES.items() if set(models) <= set(inside)}
+        blends = {name: fit_blend(models, inside, labels[tune][paired]) for name, models in possible.items()}
         # Where the measurements are missing the image has to do: the better of the two models that need none.
         without = min((name for name in ("linear", "image") if name in blends), key=lambda name: losses.get(name, 0.0))
         blended = 1 / (1 + np.exp(-blends[chosen].logits(inside)))
