@@ -17,10 +17,26 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SLAB = 8192  # numbers per time step below which sequences are cut into chunks
-TILE = 262144  # numbers per tile of time steps, 1 MB in float32
+TILE = 98304  # numbers per tile of time steps, 384 kB in float32
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x)), exact to rounding; without gradients several times faster than torch's own.
+
+    Uses log1p(z) = z log(1 + z) / ((1 + z) - 1), in which the rounding of 1 + z cancels (Goldberg, 1991, theorem 4).
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        return F.softplus(x)
+    z = torch.exp(-x.abs())
+    one_plus = z + 1
+    logarithm = torch.log(one_plus)
+    excess = one_plus.sub_(1)
+    small = torch.where(excess > 0, logarithm.mul_(z).div_(excess), z)
+    return small.add_(x.clamp_min(0))
 
 
 def chunk_count(length: int, width: int) -> int:
@@ -99,16 +115,19 @@ class _Scan(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int) -> Tensor:
         drive = delta * u
         tiles = _tiles(delta, A)
-        entry = _entry_states(drive, delta, A, B, chunks, tiles)
+        work = delta.new_empty(2, tiles[0].stop, *A.shape, delta.shape[-1])
+        decays = [_decay(delta[tile], A, None) for tile in tiles] if chunks > 1 else None
+        state = _entry_states(drive, delta, A, B, decays, chunks, tiles, work[0])
         y, starts = torch.empty_like(u), []
-        state = entry
-        for tile in tiles:
+        for index, tile in enumerate(tiles):
             starts.append(state)
-            decay, states = _decay(delta[tile], A), _inject(drive[tile], B[tile])
+            states = _inject(drive[tile], B[tile], work[0])
+            decay = decays[index] if decays is not None else _decay(delta[tile], A, work[1])
             state = _run(decay, states, state)
-            y[tile] = torch.mul(states, C[tile].unsqueeze(1), out=decay).sum(2)
-        ctx.save_for_backward(u, delta, A, B, C, torch.stack(starts) if any(ctx.needs_input_grad) else entry)
-        ctx.chunks, ctx.tiles = chunks, tiles
+            torch.sum(torch.mul(states, C[tile].unsqueeze(1), out=work[1][: len(states)]), 2, out=y[tile])
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(u, delta, A, B, C, torch.stack(starts))
+            ctx.chunks, ctx.tiles = chunks, tiles
         return y
 
     @staticmethod
@@ -117,21 +136,28 @@ class _Scan(torch.autograd.Function):
         gy = grads[0].contiguous()
         drive = delta * u
         incoming = _exit_gradients(gy, delta, A, C, ctx.chunks, ctx.tiles)
-        g_drive, g_delta, gA, gB, gC = torch.empty_like(u), torch.empty_like(u), torch.zeros_like(A), torch.empty_like(B), torch.empty_like(C)
+        g_drive, g_delta, gA, gB, gC = (
+            torch.empty_like(u),
+            torch.empty_like(u),
+            torch.zeros_like(A),
+            torch.empty_like(B),
+            torch.empty_like(C),
+        )
+        buffers = delta.new_empty(4, ctx.tiles[0].stop, *A.shape, delta.shape[-1])
         for index in range(len(ctx.tiles) - 1, -1, -1):
             tile = ctx.tiles[index]
-            decay, states = _decay(delta[tile], A), _inject(drive[tile], B[tile])
+            decay, states = _decay(delta[tile], A, buffers[0]), _inject(drive[tile], B[tile], buffers[1])
+            work = buffers[3][: len(states)]
             _run(decay, states, starts[index])
-            g = gy[tile].unsqueeze(2) * C[tile].unsqueeze(1)
+            g = _inject(gy[tile], C[tile], buffers[2])
             incoming = _run_back(decay, g, incoming)
-            work = torch.mul(states, gy[tile].unsqueeze(2))
-            gC[tile] = work.sum(1)
-            g_drive[tile] = torch.mul(g, B[tile].unsqueeze(1), out=work).sum(2)
-            gB[tile] = torch.mul(g, drive[tile].unsqueeze(2), out=work).sum(1)
+            torch.sum(torch.mul(states, gy[tile].unsqueeze(2), out=work), 1, out=gC[tile])
+            torch.sum(torch.mul(g, B[tile].unsqueeze(1), out=work), 2, out=g_drive[tile])
+            torch.sum(torch.mul(g, drive[tile].unsqueeze(2), out=work), 1, out=gB[tile])
             g.mul_(decay)  # gradient with respect to delta * A, still lacking the previous state
             g[1:].mul_(states[:-1])
             g[0].mul_(starts[index])
-            g_delta[tile] = torch.mul(g, A.unsqueeze(-1), out=work).sum(2)
+            torch.sum(torch.mul(g, A.unsqueeze(-1), out=work), 2, out=g_delta[tile])
             gA += torch.mul(g, delta[tile].unsqueeze(2), out=work).sum((0, 3))
         return g_drive * delta, g_delta + g_drive * u, gA, gB, gC, None
 
@@ -139,18 +165,19 @@ class _Scan(torch.autograd.Function):
 def _tiles(delta: Tensor, A: Tensor) -> list[slice]:
     """Cut the time axis into tiles of about ``TILE`` numbers."""
     steps, _, sequences = delta.shape
-    size = max(1, TILE // (A.numel() * sequences))
+    size = min(steps, max(1, TILE // (A.numel() * sequences)))
     return [slice(start, min(start + size, steps)) for start in range(0, steps, size)]
 
 
-def _decay(delta: Tensor, A: Tensor) -> Tensor:
-    """Return exp(delta * A), (steps, channels, states, sequences)."""
-    return torch.mul(delta.unsqueeze(2), A.unsqueeze(-1)).exp_()
+def _decay(delta: Tensor, A: Tensor, out: Tensor | None) -> Tensor:
+    """Return exp(delta * A), (steps, channels, states, sequences), in the first steps of ``out`` where that is given."""
+    out = out[: len(delta)] if out is not None else delta.new_empty(len(delta), *A.shape, delta.shape[-1])
+    return torch.mul(delta.unsqueeze(2), A.unsqueeze(-1), out=out).exp_()
 
 
-def _inject(drive: Tensor, B: Tensor) -> Tensor:
-    """Return what each step adds to the state, (steps, channels, states, sequences)."""
-    return drive.unsqueeze(2) * B.unsqueeze(1)
+def _inject(drive: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+    """Return the outer product over channels and states, (steps, channels, states, sequences), in the first steps of ``out``."""
+    return torch.mul(drive.unsqueeze(2), weight.unsqueeze(1), out=out[: len(drive)])
 
 
 def _run(decay: Tensor, states: Tensor, start: Tensor) -> Tensor:
@@ -164,20 +191,23 @@ def _run(decay: Tensor, states: Tensor, start: Tensor) -> Tensor:
 
 def _run_back(decay: Tensor, g: Tensor, incoming: Tensor) -> Tensor:
     """Turn gradients of the states into accumulated ones in place, last step first; return what leaves for the step before."""
+    incoming = incoming.clone()
     for a, step in zip(reversed(decay.unbind(0)), reversed(g.unbind(0)), strict=True):
         step.add_(incoming)
-        incoming = step * a
+        torch.mul(step, a, out=incoming)
     return incoming
 
 
-def _entry_states(drive: Tensor, delta: Tensor, A: Tensor, B: Tensor, chunks: int, tiles: list[slice]) -> Tensor:
+def _entry_states(
+    drive: Tensor, delta: Tensor, A: Tensor, B: Tensor, decays: list[Tensor] | None, chunks: int, tiles: list[slice], work: Tensor
+) -> Tensor:
     """Return the state that enters each chunk, (channels, states, sequences)."""
     state = drive.new_zeros(*A.shape, drive.shape[-1])
-    if chunks == 1:
+    if decays is None:
         return state
-    for tile in tiles:
-        state = _run(_decay(delta[tile], A), _inject(drive[tile], B[tile]), state)
-    return _carry(state, _decay(delta.sum(0, keepdim=True), A)[0], chunks, order=range(1, chunks), step=-1)
+    for tile, decay in zip(tiles, decays, strict=True):
+        state = _run(decay, _inject(drive[tile], B[tile], work), state)
+    return _carry(state, _decay(delta.sum(0, keepdim=True), A, None)[0], chunks, order=range(1, chunks), step=-1)
 
 
 def _exit_gradients(gy: Tensor, delta: Tensor, A: Tensor, C: Tensor, chunks: int, tiles: list[slice]) -> Tensor:
@@ -185,9 +215,10 @@ def _exit_gradients(gy: Tensor, delta: Tensor, A: Tensor, C: Tensor, chunks: int
     incoming = gy.new_zeros(*A.shape, gy.shape[-1])
     if chunks == 1:
         return incoming
+    work = gy.new_empty(2, tiles[0].stop, *A.shape, gy.shape[-1])
     for tile in reversed(tiles):
-        incoming = _run_back(_decay(delta[tile], A), gy[tile].unsqueeze(2) * C[tile].unsqueeze(1), incoming)
-    return _carry(incoming, _decay(delta.sum(0, keepdim=True), A)[0], chunks, order=range(chunks - 2, -1, -1), step=1)
+        incoming = _run_back(_decay(delta[tile], A, work[0]), _inject(gy[tile], C[tile], work[1]), incoming)
+    return _carry(incoming, _decay(delta.sum(0, keepdim=True), A, None)[0], chunks, order=range(chunks - 2, -1, -1), step=1)
 
 
 def _carry(local: Tensor, product: Tensor, chunks: int, order: range, step: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cefm_core.segmentation.selective_scan import chunk_count, from_time_major, scan_time_major, to_time_major
+from cefm_core.segmentation.selective_scan import chunk_count, from_time_major, scan_time_major, softplus, to_time_major
 
 CHANNELS = (8, 16, 24, 32, 48, 64)
 INPUT_SIDE_PX = 256
@@ -80,7 +80,7 @@ class Mamba(nn.Module):
         u, gate = torch.matmul(self.in_proj.weight, x).chunk(2, dim=1)
         u = F.silu(self._causal_convolution(u, chunks))
         step, B, C = torch.matmul(self.x_proj.weight, u).split([self.rank, self.d_state, self.d_state], dim=1)
-        delta = F.softplus(torch.matmul(self.dt_proj.weight, step) + self.dt_proj.bias[:, None])
+        delta = softplus(torch.matmul(self.dt_proj.weight, step) + self.dt_proj.bias[:, None])
         y = scan_time_major(u, delta, -torch.exp(self.A_log), B, C, chunks)
         y = torch.addcmul(y, u, self.D[:, None]) * F.silu(gate)
         return torch.matmul(self.out_proj.weight, y)

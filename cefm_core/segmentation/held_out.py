@@ -1,0 +1,81 @@
+"""Scores of the coarse stage on images with reference masks, at their own size, with the whole stage as users run it.
+
+Training does not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+
+from cefm_core.errors import ConfigurationError
+from cefm_core.segmentation.coarse import CoarseSegmenter
+from cefm_core.segmentation.scores import Estimate, Scores, Summary, mask_scores, summarise, summarise_by
+from cefm_core.segmentation.training_data import TrainingRow
+
+SHOWN = (
+    ("dice_mean", "Dice, mean of images"),
+    ("jaccard_mean", "Jaccard, mean"),
+    ("threshold_jaccard_mean", "threshold Jaccard, mean"),
+    ("failure_rate", "failures (Jaccard < 0.65)"),
+    ("sensitivity_mean", "sensitivity, mean"),
+    ("specificity_mean", "specificity, mean"),
+    ("hd95_share_mean", "HD95 / diagonal, mean"),
+    ("dice_pooled", "Dice, pooled over pixels"),
+)
+
+
+def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress: Callable[[int], None] | None = None) -> list[Scores]:
+    """Segment each image and compare with its reference mask.
+
+    Args:
+        segmenter: The loaded coarse stage.
+        rows: Images with reference masks.
+        progress: Called with the number of images done.
+
+    Returns:
+        Results of :func:`cefm_core.segmentation.scores.mask_scores`, in order, with ``image_id`` and ``confidence``.
+
+    Raises:
+        ConfigurationError: An image or mask cannot be read, or their sizes differ.
+    """
+    scores = []
+    for index, row in enumerate(rows):
+        bgr, mask = cv2.imread(str(row.image)), cv2.imread(str(row.mask), cv2.IMREAD_GRAYSCALE)
+        if bgr is None or mask is None or bgr.shape[:2] != mask.shape:
+            raise ConfigurationError(f"held-out data: image or mask of {row.image_id} is unreadable, or their sizes differ")
+        found = segmenter.segment([bgr[..., ::-1].copy()])[0]
+        extra: Scores = {"image_id": row.image_id, "confidence": found.row["confidence"]}
+        scores.append(mask_scores(found.mask, mask > 127) | extra)
+        if progress is not None:
+            progress(index + 1)
+    return scores
+
+
+def summary_table(scores: Sequence[Scores], rows: Sequence[TrainingRow]) -> str:
+    """Return a Markdown table: a line for all images, each source and each diagnosis, with 95 % bootstrap intervals by group."""
+    groups = [row.group for row in rows]
+    strata: dict[str, Summary] = {"all": summarise(scores, groups)}
+    strata |= {f"source {k}": v for k, v in summarise_by(scores, [r.source for r in rows], groups).items()}
+    strata |= {f"diagnosis {k}": v for k, v in summarise_by(scores, [r.diagnosis for r in rows], groups).items()}
+    lines = ["| images | n | " + " | ".join(title for _, title in SHOWN) + " |", "| --- | ---: |" + " ---: |" * len(SHOWN)]
+    for name, summary in strata.items():
+        cells = [_cell(summary.figures[key]) for key, _ in SHOWN]
+        lines.append(f"| {name} | {summary.n} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def worst(scores: Sequence[Scores], count: int) -> list[dict[str, Any]]:
+    """Return the images of lowest Dice, lowest first; ties by image id. Images whose Dice is undefined are left out."""
+    known = [s for s in scores if s["dice"] is not None]
+    return sorted(known, key=lambda s: (s["dice"], s["image_id"]))[:count]
+
+
+def _cell(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
