@@ -44,6 +44,8 @@ def test_copies_are_found_and_strangers_are_not(copy):
 def test_blank_pictures_are_not_each_others_copies():
     blank = [np.full((90, 120), level, np.uint8) for level in (0, 0, 128, 255)]
     assert pairs_of(blank) == []
+    step = (np.arange(120) > 60).astype(np.uint8)
+    assert pairs_of([level + step for level in blank[:3]]) == [], "one grey level of difference is no picture"
 
 
 def test_another_shape_is_another_picture():
