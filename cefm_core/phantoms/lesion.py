@@ -72,8 +72,8 @@ def lesion_fields(spec: PhantomSpec, side: int) -> LesionFields:
     melanin = melanin * spec.darkness * thickness * edge
     blood = (blood + spec.redness) * edge * np.exp(0.35 * octaves(rng, shape, 12, 3))
     deep = smoothstep(depth + 0.06 * spokes, 0.0, 0.35)
-    haze = 1 + 0.42 * octaves(rng, shape, 9, 4, gain=0.75)
-    veil = np.clip(veil * haze, 0, 0.88) * deep
+    haze = 1 + 0.45 * octaves(rng, shape, 9, 4, gain=0.85)
+    veil = np.clip(veil * haze, 0, 0.80) * deep
     white = np.clip(white * haze, 0, 0.95) * deep
     return LesionFields(depth, edge, melanin.astype(np.float32), blood.astype(np.float32), veil, white, regions)
 

@@ -62,7 +62,7 @@ def transmit(skin: np.ndarray, melanin: np.ndarray, blood: np.ndarray, warmth: f
     """
     depth = np.empty((*melanin.shape, 3), np.float32)
     depth[..., 0] = (0.17 * melanin + 0.115 * melanin * melanin) * np.float32(warmth**-1.5)
-    depth[..., 1] = 0.62 * melanin + 0.045 * melanin * melanin
+    depth[..., 1] = 0.62 * melanin + 0.065 * melanin * melanin
     depth[..., 2] = np.float32(1.12 * warmth) * melanin
     depth += blood[..., None] * _BLOOD
     return skin * np.exp(-depth) + _STRAY_LIGHT

@@ -95,7 +95,7 @@ def _paint(spec: PhantomSpec, fields: LesionFields, melanin: np.ndarray, placing
     blood = blood + np.float32(0.10) * halo
     base = base_colour(spec)
     linear = transmit(base, thickness, blood, spec.warmth)
-    brightness = float(np.clip(base.mean() / 0.5, 0.4, 1.0))
+    brightness = float(np.clip(base.mean() / 0.6, 0.35, 0.85))
     linear = veil(linear, _place(fields.veil, placing, size), brightness)
     pale = np.minimum(base * np.float32(1.22) + np.float32(0.05), 0.97)
     return linear + white[..., None] * (pale - linear)

@@ -35,8 +35,8 @@ class PhantomSpec:
         colours: Names out of ``palette.COLOURS``, the ground colour first.
         structures: Names out of ``STRUCTURES``.
         darkness: Factor on pigment thickness.
-        redness: Blood throughout the lesion, -0.1 (greyish brown) to about 0.6 (reddish brown).
-        warmth: Hue of the melanin, 0.75 (greyish brown) to 1.35 (golden brown).
+        redness: Blood throughout the lesion, -0.06 (greyish brown) to about 0.6 (reddish brown).
+        warmth: Hue of the melanin, 0.88 (greyish brown) to 1.4 (golden brown).
         hairs: Number of hairs.
         vignette: ``none``, ``corners`` or ``circle``.
         ruler: Whether a printed scale lies on the skin.
@@ -103,8 +103,8 @@ def sample_spec(seed: int, melanoma: bool | None = None) -> PhantomSpec:
         abrupt_sectors=abrupt,
         colours=_colours(rng, severity),
         structures=_structures(rng, severity),
-        warmth=float(np.clip(rng.normal(1.05, 0.14), 0.75, 1.4)),
-        redness=float(np.clip(rng.normal(0.04, 0.15), -0.2, 0.6)),
+        warmth=float(np.clip(rng.normal(1.08, 0.13), 0.88, 1.4)),
+        redness=float(np.clip(rng.normal(0.05, 0.13), -0.06, 0.6)),
         darkness=float(np.clip(rng.normal(1.02 + 0.05 * severity, 0.26), 0.45, 1.7)),
     )
     return photographed_again(lesion, seed)
