@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from cefm_core.reports.language import Language
 from cefm_core.reports.ledger import Facts
@@ -16,21 +17,21 @@ _CUT_REASONS = ("cut_by_frame", "touches_border")
 _COLOURS = ("white", "red", "light brown", "dark brown", "blue gray", "black")
 
 
-def check_bans(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+def check_bans(masked: str, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
     """Check what no report may hold: a diagnosis, a size without a scale, an instruction, reasoning.
 
     Args:
-        sentence: The sentence, citations masked.
+        masked: The sentence, citations masked.
         text: The sentence as it stands.
         facts: The ledger.
         lexicon: Words.
     """
-    if any(pattern.search(sentence.text) for pattern in lexicon.diagnosis):
+    if any(pattern.search(masked) for pattern in lexicon.diagnosis):
         yield Reason("diagnosis", text)
     scale = facts.measured("scope.diameter")
-    length = re.search(rf"\d\s*-?\s*(?:{_inner(lexicon.patterns['length_units'])})\b", sentence.text, re.IGNORECASE)
-    named = lexicon.patterns["diameter"].search(sentence.text)
-    if scale is None and (length or (named and not lexicon.patterns["missing"].search(sentence.text))):
+    length = _length(lexicon.patterns["length_units"].pattern).search(masked)
+    named = lexicon.patterns["diameter"].search(masked)
+    if scale is None and (length or (named and not lexicon.patterns["missing"].search(masked))):
         yield Reason("diameter", text, "scope.diameter")
     if lexicon.patterns["instruction"].search(text):
         yield Reason("instruction", text)
@@ -38,9 +39,11 @@ def check_bans(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) ->
         yield Reason("reasoning", text)
 
 
-def _inner(pattern: re.Pattern[str]) -> str:
-    """Return the alternatives of a whole-word pattern without its boundaries."""
-    return pattern.pattern.removeprefix(r"(?<![\w-])(?:").removesuffix(r")(?!\w)")
+@cache
+def _length(units: str) -> re.Pattern[str]:
+    """Return the pattern of a number with a unit of length, from the whole-word pattern of the units."""
+    inner = units.removeprefix(r"(?<![\w-])(?:").removesuffix(r")(?!\w)")
+    return re.compile(rf"\d\s*-?\s*(?:{inner})\b", re.IGNORECASE)
 
 
 def check_language(text: str, language: str, lexicon: Lexicon) -> Iterator[Reason]:
@@ -157,9 +160,9 @@ def _named_values(lowered: str, text: str, facts: Facts, words: Language) -> Ite
     """Names from closed lists: the refiner, the part of the data set."""
     refiner = facts.get("mask.refiner")
     for code, word in words.words.items():
-        if code.startswith("refiner=") and code not in ("refiner=none", "refiner=unknown") and word.lower() in lowered:
-            if refiner is None or refiner.value != code.removeprefix("refiner="):
-                yield Reason("state_contradicted", text, "mask.refiner")
+        named = code.startswith("refiner=") and code not in ("refiner=none", "refiner=unknown") and word.lower() in lowered
+        if named and (refiner is None or refiner.value != code.removeprefix("refiner=")):
+            yield Reason("state_contradicted", text, "mask.refiner")
     split = facts.get("model.split")
     match = re.search(r"(?:part of the data set:|part called|teil des datensatzes:|teil namens)\s*[“\"„]?(\w+)", lowered)
     if match is not None and (split is None or split.value != match.group(1)):

@@ -74,6 +74,8 @@ class _Checker:
         self.numbers = 0
         self.by_id = {fact.id: fact for fact in facts}
         self.phrases = {entry.phrase: entry for entry in load_vocabulary()}
+        names = [word for code, word in words.words.items() if code.startswith("refiner=") and re.search(r"\d", word)]
+        self.digit_names = [re.compile(rf"{re.escape(name)}(?!\w)") for name in names]
         self.local = {words.word("descriptor", phrase).lower(): phrase for phrase in self.phrases}
 
     def whole(self) -> Iterator[Reason]:
@@ -85,9 +87,10 @@ class _Checker:
                 yield Reason("section_missing", section)
         required = [(section, fact_id) for section, ids in REQUIRED.items() for fact_id in ids]
         abstain, split = self.facts.measured("model.abstain"), self.facts.measured("model.split")
-        if abstain is not None and abstain.value is True:
+        predicted = self.facts.measured("model.p_melanoma") is not None
+        if predicted and abstain is not None and abstain.value is True:
             required.append(("risk", "model.abstain"))
-        if split is not None and split.value in ("train", "tune") and self.facts.measured("model.p_melanoma"):
+        if predicted and split is not None and split.value in ("train", "tune"):
             required.append(("risk", "model.split"))
         for section, fact_id in required:
             if fact_id in self.facts and not any(self._covers(claim, fact_id) for claim in self.claims if claim.section == section):
@@ -101,8 +104,9 @@ class _Checker:
         if state is not None:
             return bool(self.lexicon.states[state].search(claim.text))
         topics = [topic for topic in self.lexicon.topics if fact_id in topic.facts]
-        adjectives = [term for term in self.lexicon.adjectives if term.topic in {topic.name for topic in topics}]
-        return any(item.pattern.search(claim.text) for item in (*topics, *adjectives))
+        names = {topic.name for topic in topics}
+        patterns = [topic.pattern for topic in topics] + [term.pattern for term in self.lexicon.adjectives if term.topic in names]
+        return any(pattern.search(claim.text) for pattern in patterns)
 
     def claim(self, claim: Claim) -> Iterator[Reason]:
         """Check one claim: its fact ids, then each of its sentences."""
@@ -119,11 +123,11 @@ class _Checker:
         yield from reasons
         for phrase in cited:
             yield from self._resolved(phrase, text, claim)
-        full = take_apart(self._mask_names(masked), self.lexicon)
-        yield from check_bans(full, text, self.facts, self.lexicon)
+        masked = self._mask_names(masked)
+        yield from check_bans(masked, text, self.facts, self.lexicon)
         yield from check_language(_QUOTED.sub(" ", text), self.language, self.lexicon)
-        head, tail = self._cut_reason(self._mask_names(masked))
-        sentence = take_apart(head, self.lexicon)
+        head, tail = self._cut_reason(masked)
+        sentence = take_apart(head, self.language)
         self.numbers += len(sentence.numbers)
         yield from self._named(sentence, text, claim)
         yield from check_numbers(sentence, text, self._pool(claim), self.lexicon)
@@ -176,9 +180,8 @@ class _Checker:
 
     def _mask_names(self, text: str) -> str:
         """Mask names that hold digits (``SAM 2``), which are no numbers."""
-        for code, word in self.words.words.items():
-            if code.startswith("refiner=") and any(character.isdigit() for character in word):
-                text = re.sub(rf"{re.escape(word)}(?!\w)", lambda m: re.sub(r"\d", "•", m.group()), text)
+        for name in self.digit_names:
+            text = name.sub(lambda match: re.sub(r"\d", "•", match.group()), text)
         return text
 
     def _cut_reason(self, text: str) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def _card(letter: str, fact: Fact, words: Language) -> dict[str, Any]:
 def _bar(fact: Fact, least: float, most: float, words: Language) -> dict[str, Any]:
     """Positions in percent of a value and its interval on a scale, and the interval in words."""
     span = most - least
-    position = _percent((float(fact.value or 0.0) - least) / span)
+    position = _percent((fact.number - least) / span)
     if fact.low is None or fact.high is None:
         return {"position": position, "interval": None}
     low, high = _percent((fact.low - least) / span), _percent((fact.high - least) / span)
@@ -100,7 +100,7 @@ def _probability(facts: Facts, words: Language) -> dict[str, Any]:
         "value": words.number(fact.stated()),
         "word": words.level_word("P", fact.level or 1),
         "abstain": _value(facts, "model.abstain") is True,
-        "branches": [{"id": f.id, "name": name, "value": text, "position": _percent(float(f.value or 0.0))} for f, name, text in branches],
+        "branches": [{"id": f.id, "name": name, "value": text, "position": _percent(f.number)} for f, name, text in branches],
         **_bar(fact, 0.0, 1.0, words),
     }
 

@@ -83,6 +83,11 @@ class Fact:
         return f"{percent:.{decimals}f}"
 
     @property
+    def number(self) -> float:
+        """The value as a number; 0.0 where it is none (ask :attr:`is_number` first)."""
+        return float(self.value) if isinstance(self.value, int | float) else 0.0
+
+    @property
     def is_number(self) -> bool:
         """Whether the value is a number."""
         return isinstance(self.value, int | float) and not isinstance(self.value, bool)

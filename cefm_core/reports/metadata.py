@@ -30,6 +30,8 @@ def site_word(recorded: Any) -> str | None:
     """Map a recorded site to the closed list; anything else becomes ``other`` and is logged without its text."""
     if recorded is None or str(recorded).strip().lower() in ("", "unknown", "none", "na", "nan"):
         return None
+    if str(recorded) == OTHER:
+        return OTHER
     word = known_sites().get(str(recorded).strip().lower())
     if word is None:
         LOGGER.warning("a recorded site is not in the list of sites and is reported as %r", OTHER)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from cefm_core.reports.lexicon import Lexicon, Topic
+from cefm_core.reports.lexicon import Lexicon, Topic, load_lexicon
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _UNIT = r"(?:\s?(?:%|percent|per cent|Prozent|points?))?"
@@ -86,7 +87,7 @@ class Sentence:
             return tuple(dict.fromkeys(own))
         before = [m.topic for m in self.mentions if m.start < position]
         after = [m.topic for m in self.mentions if m.start >= position]
-        return tuple((before[-1:] or after[:1]))
+        return tuple(before[-1:] or after[:1])
 
     def nearest_topic(self, start: int, end: int) -> Topic | None:
         """Return the topic of a word: the closest in its clause, before it on a tie; else as :meth:`topics_at`."""
@@ -107,8 +108,10 @@ def split_sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
-def take_apart(text: str, lexicon: Lexicon) -> Sentence:
+@lru_cache(maxsize=4096)
+def take_apart(text: str, language: str) -> Sentence:
     """Take one sentence apart; citations and names with digits are masked by the caller."""
+    lexicon = load_lexicon(language)
     pairs = [*_BETWEEN.finditer(text), *_PAIR.finditer(text)]
     return Sentence(
         text=text,
