@@ -16,8 +16,8 @@ from cefm_core.segmentation.prompts import PromptSet
 
 _SIDE = 192  # long side of the view in pixels
 _MARGIN = 0.2  # margin of the view around the box, as a share of the box diagonal
-_RADIUS_SHARE = 0.06  # radius of the filter, as a share of the box diagonal
-_REGULARISATION = 1e-3  # on a guide scaled to 0..1
+_RADIUS_SHARE = 0.09  # radius of the filter, as a share of the box diagonal
+_REGULARISATION = 3e-4  # on a guide scaled to 0..1
 
 
 class ClassicalBackend:
