@@ -91,10 +91,16 @@ def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, lab
         assembled = assemble(inspected, metadata, context.config.manifest)
         rows = [{**row, "row_key": row_key(print_.digest, {k: v for k, v in row.items() if k != "row_key"})} for row in assembled.rows]
         files = {"manifest": write_rows(store, manifest.TABLE, rows), "rejects": write_rows(store, rejects.TABLE, assembled.rejects)}
-        return Outputs(files=files, summary={"rows": len(rows), "rejected": len(assembled.rejects), "notes": assembled.notes})
+        return Outputs(files=files, summary=_assembly(len(rows), assembled))
 
     outputs = remember(context, print_, inputs, make, name="assemble_manifest")
     return as_cached(outputs, outputs.cached)
+
+
+def _assembly(rows: int, assembled: Any) -> dict[str, Any]:
+    """Counts of the assembly; a metadata row without a usable id is a reject without an image behind it."""
+    refused = len(assembled.rejects)
+    return {"rows": rows, "rejected": refused, "metadata_only": assembled.counts["metadata_rejects"], "notes": assembled.notes}
 
 
 def _listed(source: Source, image: Any, mask: str | None) -> tuple[Row, BadItemError | None]:

@@ -104,7 +104,7 @@ def _gallery(store: Store, outputs: dict[str, FileRef]) -> tuple[Any, ...]:
                 split=rows["manifest"]["split"],
                 p_melanoma=rows["predictions"]["p_melanoma"],
                 abstain=bool(rows["predictions"]["abstain"]),
-                levels=(abc["asymmetry_score_level"], abc["border_score_level"], abc["colour_count_level"]),
+                levels=(abc["asymmetry_level"], abc["border_level"], abc["colour_level"]),
                 tds=abc["tds"],
                 decision=rows["refined_masks"]["decision"],
                 flags=tuple(rows["image_quality"]["flags"]),
