@@ -133,9 +133,17 @@ def save_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     }
     data = save({name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}, metadata)
     partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
+    partial.write_bytes(_with_sorted_header(data))
     partial.replace(path)
     return file_sha256(path)
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """Put the header's entries in order: the library writes them in another order each time, and equal weights must be equal bytes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -149,10 +157,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     import pickle
 
     import torch
+    from safetensors import SafetensorError
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(
             f"checkpoint {path}: not a complete file of plain tensors; a pickled model can run code and is not read ({reason})"
