@@ -64,9 +64,7 @@ class Encoder:
         source = resolve_source(config)
         metadata = _metadata(source)
         network, spec = _build(config, source, metadata)
-        if source.random:
-            network = _with_random_weights(config, source)
-        else:
+        if not source.random:
             _load_strictly(network, source)
         network = network.eval().requires_grad_(False).to(device)
         encoder = cls(network, spec, config, source, encoder_digest(config), device)
@@ -230,10 +228,14 @@ def _arguments(config: EmbedConfig, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _create(architecture: str, arguments: dict[str, Any]) -> Any:
+    """Build a network whose first weights are always the same ones, leaving the process's own random state as it was."""
     import timm
+    import torch
 
     try:
-        return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_SEED)
+            return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigurationError(f"embed.model: timm cannot build {architecture!r} with {arguments}: {error}") from error
     except AssertionError as error:
@@ -247,15 +249,6 @@ def _own_spec(network: Any) -> InputSpec:
     return InputSpec(
         int(own["input_size"][-1]), tuple(own["mean"]), tuple(own["std"]), own["interpolation"], float(own["crop_pct"]), own["crop_mode"]
     )
-
-
-def _with_random_weights(config: EmbedConfig, source: EncoderSource) -> Any:
-    """Build again under a fixed seed, leaving the process's own random state as it was."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        return _create(source.architecture, _arguments(config, {}))
 
 
 def _load_strictly(network: Any, source: EncoderSource) -> None:

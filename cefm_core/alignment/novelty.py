@@ -49,7 +49,7 @@ def fit_novelty(train: np.ndarray, reference: np.ndarray) -> NoveltyModel:
     with threadpool_limits(1):
         x = train.astype(np.float64)
         values, vectors = np.linalg.eigh(x.T @ x / len(x))
-        count = max(1, min(COMPONENTS, len(x) // 4))
+        count = max(1, min(COMPONENTS, len(x) // 4, x.shape[1] // 2))
         variance = np.maximum(values[::-1][:count], 1e-6)
         residual = max(float(values[::-1][count:].sum()), 1e-6)
         components = vectors[:, ::-1][:, :count].T

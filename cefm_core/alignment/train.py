@@ -67,14 +67,10 @@ class _Training:
         train, tune = data.rows_of("train"), data.rows_of("tune")
         if not len(train):
             raise ConfigurationError("train_alignment: no image of split `train` has an embedding")
+        _check_pairs(data, train)
         scales = _fit_scales(data, train, config)
         prepared = prepare(data, scales)
         pairs = {name: prepared.pairs(rows) for name, rows in (("train", train), ("tune", tune))}
-        if len(set(pairs["train"].groups.tolist())) < 2:
-            raise ConfigurationError(
-                f"train_alignment: {len(pairs['train'])} training images of fewer than two groups have a measurement; "
-                "alignment needs at least two lesions"
-            )
         network = AlignmentNetwork(data.embeddings.shape[1], scales["clinical"].width, config.seeds)
         log = fit_heads(network, pairs["train"], pairs["tune"], config, self.progress)
         facts = self._facts(train, tune, pairs, scales)
@@ -165,6 +161,15 @@ class _Training:
         row = {"phase": "fusion", "epoch": 1, "loss": None, "seed": self.config.seeds[0], "skipped_batches": 0}
         reason = reason or "fitted_in_one_go"
         return [{**row, "model": n, "tune_loss": losses.get(n), "kept": n == chosen, "reason": reason} for n in sorted(blends)]
+
+
+def _check_pairs(data: AlignmentData, train: np.ndarray) -> None:
+    """Raise ConfigurationError unless at least two groups of training images have a measurement."""
+    measured = train[data.measured()[train]]
+    if len(np.unique(data.group_codes()[measured])) < 2:
+        raise ConfigurationError(
+            f"train_alignment: {len(measured)} training images of fewer than two groups have a measurement; alignment needs at least two lesions"
+        )
 
 
 def _why_no_classifier(labels: np.ndarray) -> str | None:
