@@ -34,6 +34,6 @@ def _manifest(context: RunContext, result: FlowResult) -> None:
         result.outputs["manifest"] = assembled.files["manifest"]
         result.rejects += [scanned.files["rejects"], facts.rejects, assembled.files["rejects"]]
         result.facts |= {"ignored": scanned.summary["ignored"], "manifest_notes": assembled.summary["notes"]}
-        reused = scanned.summary["images"] if assembled.cached and not plan.missing else plan.images - plan.missing
         items = scanned.summary["images"] + assembled.summary["metadata_only"]
-        report(items_in=items, items_out=rows, rejected=rejected, reused=items if reused == scanned.summary["images"] else reused)
+        reused = items if assembled.cached and not plan.missing else plan.images - plan.missing
+        report(items_in=items, items_out=rows, rejected=rejected, reused=reused)

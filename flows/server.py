@@ -6,6 +6,7 @@ Nothing here imports Prefect: its settings are read from the environment at impo
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import signal
 import socket
@@ -40,11 +41,10 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def ensure_server(keep: bool = False) -> str:
+def ensure_server() -> str:
     """Return the API's URL, having started a local server if none is configured and none is running.
 
-    Args:
-        keep: Leave a server that this call started running when the process ends.
+    The server is shared by every ``cefm`` process of this home; the last one to end stops it.
 
     Raises:
         ConfigurationError: The server does not answer in time; the message names its log.
@@ -54,9 +54,11 @@ def ensure_server(keep: bool = False) -> str:
     if configured:
         return configured
     home = cefm_home()
-    home.mkdir(parents=True, exist_ok=True)
+    (home / "clients").mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
-    url = _running(home) or _start(home, keep)
+    (home / "clients" / str(os.getpid())).touch()
+    atexit.register(_leave, home, os.getpid())
+    url = _running(home) or _start(home)
     os.environ["PREFECT_API_URL"] = url
     return url
 
@@ -67,41 +69,68 @@ def ui_url(api_url: str) -> str:
 
 
 def _running(home: Path) -> str | None:
-    record = home / "server.url"
-    if not record.exists():
+    try:
+        url = json.loads((home / "server.json").read_text(encoding="utf-8"))["url"]
+    except (OSError, ValueError, KeyError):
         return None
-    url = record.read_text(encoding="utf-8").strip()
     return url if _healthy(url) else None
 
 
-def _start(home: Path, keep: bool) -> str:
+def _start(home: Path) -> str:
     port = _free_port()
     url, log = f"http://127.0.0.1:{port}/api", home / "server.log"
     environment = os.environ | {"PREFECT_API_URL": url, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("ab") as sink:
         process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, start_new_session=True)
-    record = home / "server.url"
-    if not keep:
-        atexit.register(_stop, process, record)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         if _healthy(url):
-            record.write_text(url, encoding="utf-8")
+            (home / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}), encoding="utf-8")
             return url
         time.sleep(0.25)
-    _stop(process, record)
+    _stop(process.pid)
     raise ConfigurationError(f"the local Prefect server did not start; see {log}, or set PREFECT_API_URL to one that runs")
 
 
-def _stop(process: subprocess.Popen[bytes], record: Path) -> None:
-    record.unlink(missing_ok=True)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+def _leave(home: Path, pid: int) -> None:
+    """Stop the server if no other process of this home uses it."""
+    if os.getpid() != pid:  # a forked child ends without having come
+        return
+    (home / "clients" / str(pid)).unlink(missing_ok=True)
+    others = [int(client.name) for client in (home / "clients").iterdir() if client.name.isdigit()]
+    if any(_alive(other) for other in others):
+        return
+    try:
+        server = json.loads((home / "server.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    (home / "server.json").unlink(missing_ok=True)
+    _stop(int(server["pid"]))
+
+
+def _stop(pid: int) -> None:
+    for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
+        if not _alive(pid):
+            return
+        os.killpg(pid, sign)
+        deadline = time.monotonic() + patience
+        while _alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _healthy(url: str) -> bool:
