@@ -56,11 +56,11 @@ def _with_percent(number: Number, percent: bool) -> Number:
 def _agrees(number: Number, fact: Fact, sentence: Sentence, lexicon: Lexicon) -> bool:
     """Return whether a number is one that a fact states in this role."""
     if number.role == "level":
-        return fact.level is not None and number.value == fact.level
+        return fact.level is not None and number.value == fact.level and not number.percent
     if number.role == "level_scale":
-        return number.value == LEVELS
+        return number.value == LEVELS and not number.percent
     if number.role == "scale":
-        return fact.scale_max is not None and number.value == fact.scale_max
+        return fact.scale_max is not None and number.value == fact.scale_max and not number.percent
     if number.role == "pair":
         return _pair_agrees(number, fact)
     if isinstance(fact.value, str):

@@ -50,10 +50,10 @@ def check_language(text: str, language: str, lexicon: Lexicon) -> Iterator[Reaso
     """Check that a sentence is in the report's language: by stop words, and by script."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     letters = "".join(words)
-    foreign = sum(ord(character) > 0x24F for character in letters)
+    foreign = sum(ord(character) > 0x24F and character != "μ" for character in letters)
     counts = {code: sum(word in stops for word in words) for code, stops in lexicon.languages.items()}
     own = counts.pop(language, 0)
-    if (len(letters) > 3 and foreign > 0.2 * len(letters)) or (len(words) >= 4 and max(counts.values()) >= max(2, own + 1)):
+    if foreign >= 3 or (len(words) >= 4 and max(counts.values()) >= max(2, own + 1)):
         yield Reason("language", text)
 
 
@@ -98,7 +98,7 @@ def check_missing(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon)
 
 
 def check_states(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language) -> Iterator[Reason]:
-    """Check abstention, mask, split, frame, flags and metadata of one sentence."""
+    """Check abstention, mask, split, flags and metadata of one sentence."""
     lowered = sentence.text.lower()
     split, decision = facts.measured("model.split"), facts.measured("mask.decision")
     abstain = facts.measured("model.abstain")
@@ -107,15 +107,21 @@ def check_states(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, 
         "accepted": ("mask.decision", decision.value == "accepted" if decision else None, "mask" in lowered or "maske" in lowered),
         "kept": ("mask.decision", decision.value == "kept" if decision else None, "mask" in lowered or "maske" in lowered),
         "fitted": ("model.split", split.value in ("train", "tune") if split else None, True),
-        "cut": ("abc.flags", _is_cut(facts), True),
     }
     for name, (fact_id, truth, applies) in truths.items():
         for match in lexicon.states[name].finditer(sentence.text) if applies else ():
-            if truth is None or truth == sentence.negated(match.start()):
+            if truth is None or truth == sentence.negated(match.start(), window=9):
                 yield Reason("state_contradicted", text, fact_id)
     yield from _flags(sentence, text, facts, lexicon, words)
     yield from _metadata(sentence, text, facts, lexicon)
     yield from _named_values(lowered, text, facts, words)
+
+
+def check_cut(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+    """Check whether the frame cuts the lesion, in the reason of a statement too."""
+    for match in lexicon.states["cut"].finditer(sentence.text):
+        if _is_cut(facts) == sentence.negated(match.start()):
+            yield Reason("state_contradicted", text, "abc.flags")
 
 
 def _is_cut(facts: Facts) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cefm_core.descriptors.vocabulary import load_vocabulary
 from cefm_core.reports.check_numbers import check_numbers
-from cefm_core.reports.check_states import check_bans, check_findings, check_language, check_missing, check_states
+from cefm_core.reports.check_states import check_bans, check_cut, check_findings, check_language, check_missing, check_states
 from cefm_core.reports.check_words import check_band, check_degrees
 from cefm_core.reports.claims import SECTIONS, Claim, Report
 from cefm_core.reports.language import Language, load_language
@@ -135,6 +135,7 @@ class _Checker:
         yield from check_band(sentence, text, self.by_id)
         yield from check_missing(sentence, text, self.facts, self.lexicon)
         yield from check_states(sentence, text, self.facts, self.lexicon, self.words)
+        yield from check_cut(take_apart(masked, self.language), text, self.facts, self.lexicon)
         yield from check_findings(sentence, text, self.facts, self.lexicon, has_descriptor=bool(cited))
         yield from self._reason(sentence, tail, text)
 

@@ -20,12 +20,13 @@ _BY_CRITERION = {"A": "abc.asymmetry_score", "B": "abc.border_score", "C": "abc.
 _PLURAL = ("abc.structure_count",)
 
 
-def write_report(facts: Facts, language: str = "en") -> Report:
+def write_report(facts: Facts, language: str = "en", *, words: Language | None = None) -> Report:
     """Write the report of one image.
 
     Args:
         facts: The ledger.
         language: Code of a shipped language.
+        words: Its words, where they are not those that are shipped.
 
     Returns:
         A report whose every claim names at least one fact of the ledger.
@@ -33,7 +34,7 @@ def write_report(facts: Facts, language: str = "en") -> Report:
     Raises:
         ConfigurationError: The language is not shipped.
     """
-    words = load_language(language)
+    words = words or load_language(language)
     claims = [*_quantitative(facts, words), *_visual(facts, words), *_risk(facts, words), *_quality(facts, words)]
     return Report(tuple(claims), language)
 
