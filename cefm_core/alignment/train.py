@@ -168,7 +168,8 @@ def _check_pairs(data: AlignmentData, train: np.ndarray) -> None:
     measured = train[data.measured()[train]]
     if len(np.unique(data.group_codes()[measured])) < 2:
         raise ConfigurationError(
-            f"train_alignment: {len(measured)} training images of fewer than two groups have a measurement; alignment needs at least two lesions"
+            f"train_alignment: {len(measured)} training images of fewer than two groups have a measurement; "
+            "alignment needs at least two lesions"
         )
 
 
