@@ -36,7 +36,7 @@ def test_scan_and_gradients_follow_the_definition(batch, length, channels):
     (y * weight).sum().backward()
     (expected * weight).sum().backward()
     assert (y - expected).abs().max() < 1e-5
-    for name, a, b in zip("u delta A B C D".split(), ours, theirs, strict=True):
+    for name, a, b in zip(["u", "delta", "A", "B", "C", "D"], ours, theirs, strict=True):
         assert (a.grad - b.grad).abs().max() < 1e-5 * max(1.0, float(b.grad.abs().max())), name
 
 
