@@ -34,6 +34,7 @@ def measure_abc(context: RunContext, fingerprint: str, work: FileRef, label: str
 
     def one(item: Row) -> Output:
         rgb = pictures.image(item)
-        return Output(measure(rgb, pictures.mask(item, rgb.shape[:2]), context.config.abc))
+        measured = measure(rgb, pictures.mask(item, rgb.shape[:2]), context.config.abc)
+        return Output(measured | {name: item[name] for name in ("mask_key", "mask_sha256")})
 
     return run_shard(STAGE, context, fingerprint, work, lambda items: [one(item) for item in items])
