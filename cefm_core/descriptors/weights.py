@@ -122,7 +122,7 @@ def _cached_file(config: DescriptorConfig, tag: Mapping[str, Any]) -> Path:
     from huggingface_hub import try_to_load_from_cache
 
     repository = str(tag.get("hf_hub") or "").rstrip("/")
-    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+    names: tuple[str, ...] = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
     if repository.count("/") > 1:
         repository, _, own = repository.rpartition("/")
         names = (own,)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cefm_core.reports.checker import check_report
-from cefm_core.reports.claims import Claim, Report, render_text
+from cefm_core.reports.claims import Report, render_text
 from cefm_core.reports.language import Language, load_language
 from cefm_core.reports.ledger import Facts
 from cefm_core.reports.parse import parse_reply
