@@ -69,7 +69,8 @@ def lesion_fields(spec: PhantomSpec, side: int) -> LesionFields:
     patches = 0.25 * octaves(rng, shape, 6, 3) + 0.09 * octaves(rng, shape, 40, 3, gain=0.8) + float(rng.uniform(0, 0.09)) * spokes
     centre_weight = float(rng.normal(0.10, 0.24)) * (1 - 2 * np.clip(1 - depth, 0, 1) ** 2)
     thickness = np.exp(patches + centre_weight)
-    melanin = melanin * spec.darkness * thickness * edge
+    # Lesions of dark skin are darker themselves.
+    melanin = melanin * spec.darkness * (1 + 0.4 * spec.skin_melanin) * thickness * edge
     blood = (blood + spec.redness) * edge * np.exp(0.35 * octaves(rng, shape, 12, 3))
     deep = smoothstep(depth + 0.06 * spokes, 0.0, 0.35)
     haze = 1 + 0.45 * octaves(rng, shape, 9, 4, gain=0.85)
@@ -122,7 +123,7 @@ def _edge(spec: PhantomSpec, depth: np.ndarray, angle: np.ndarray) -> np.ndarray
     x, y = frame(depth.shape[0])
     fingers = radial_field(rng, angle, np.hypot(x, y), 90, 8)
     crumbling = depth + around * (0.15 * octaves(rng, depth.shape, 9, 4, gain=0.55) + 0.06 * fingers)
-    return smoothstep(crumbling, -0.28 * around, 0.80 * around)
+    return smoothstep(crumbling, -0.40 * around, 0.68 * around)
 
 
 def _regions(spec: PhantomSpec, side: int) -> np.ndarray:

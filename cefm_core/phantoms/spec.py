@@ -105,7 +105,7 @@ def sample_spec(seed: int, melanoma: bool | None = None) -> PhantomSpec:
         structures=_structures(rng, severity),
         warmth=float(np.clip(rng.normal(1.08, 0.13), 0.88, 1.4)),
         redness=float(np.clip(rng.normal(0.05, 0.13), -0.06, 0.6)),
-        darkness=float(np.clip(rng.normal(1.02 + 0.05 * severity, 0.26), 0.45, 1.7)),
+        darkness=float(np.clip(rng.normal(1.02 + 0.05 * severity, 0.25), 0.55, 1.7)),
     )
     return photographed_again(lesion, seed)
 
