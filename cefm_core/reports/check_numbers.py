@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from cefm_core.reports.ledger import Fact
 from cefm_core.reports.lexicon import Lexicon
@@ -44,13 +45,10 @@ def _judge(number: Number, sentence: Sentence, facts: tuple[Fact, ...], lexicon:
     first = bound[0]
     if first.value is None and number.role != "scale":
         return "missing_value_stated", first.id
-    if any(_agrees(_with_percent(number, not number.percent), fact, sentence, lexicon) for fact in bound):
+    others = [replace(number, percent=not number.percent), replace(number, percent=True, value=100 * number.value)]
+    if any(_agrees(other, fact, sentence, lexicon) for other in others for fact in bound):
         return "unit_changed", first.id
     return ("level_contradicted" if number.role == "level" else "number_unsupported"), first.id
-
-
-def _with_percent(number: Number, percent: bool) -> Number:
-    return Number(number.value, number.start, number.role, percent, number.high, number.text)
 
 
 def _agrees(number: Number, fact: Fact, sentence: Sentence, lexicon: Lexicon) -> bool:

@@ -73,7 +73,7 @@ def check_findings(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon
         stated = any(mention.topic in sentence.topics_at(number.start) for number in sentence.numbers)
         if present is None:
             yield Reason("finding_invented", text, mention.topic.facts[0])
-        elif (colour in present) == sentence.negated(mention.start) and not (share is not None and stated):
+        elif (colour in present) == sentence.negated_around(mention.start) and not (share is not None and stated):
             yield Reason("finding_contradicted", text, mention.topic.facts[0])
     if not has_descriptor:
         yield from _not_found(sentence, text, facts, lexicon)

@@ -83,7 +83,7 @@ def _judge(term: Term, position: int, topic: Topic | None, sentence: Sentence, t
         if not fact.id.startswith(("descriptor.", "colour.")):
             yield Reason("level_unsupported", text, fact.id)
     else:
-        negated = not term.fixed and sentence.negated(position)
+        negated = sentence.negated(position)
         if fact.level not in (ALL_LEVELS - term.levels if negated else term.levels):
             yield Reason("level_contradicted", text, fact.id)
 

@@ -7,7 +7,6 @@ Every corrupted report differs from a correct one in exactly the fault that its 
 from __future__ import annotations
 
 import argparse
-import logging
 import random
 import re
 import tomllib
@@ -386,7 +385,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--examples", type=int, default=0, help="print so many misjudged reports of each kind")
     options = parser.parse_args()
-    logging.getLogger("cefm_core").setLevel(logging.ERROR)
     scores = measure_checker(options.count, options.seed)
     recall, alarms = summary(scores)
     print(table(scores))

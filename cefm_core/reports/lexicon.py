@@ -39,14 +39,12 @@ class Term:
         levels: Levels with which it agrees.
         topic: Name of its topic, or "" where it takes the topic of its clause.
         soft: Whether a degree word beside it replaces its own levels (``severe asymmetry``).
-        fixed: Whether its negation is part of it (``no asymmetry``).
     """
 
     pattern: re.Pattern[str]
     levels: frozenset[int]
     topic: str = ""
     soft: bool = False
-    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,4 @@ def _word(pattern: str) -> re.Pattern[str]:
 
 
 def _term(entry: Mapping[str, Any]) -> Term:
-    return Term(
-        _word(entry["pattern"]), frozenset(entry["levels"]), entry.get("topic", ""), entry.get("soft", False), entry.get("fixed", False)
-    )
+    return Term(_word(entry["pattern"]), frozenset(entry["levels"]), entry.get("topic", ""), entry.get("soft", False))

@@ -105,14 +105,14 @@ def _load(body: str) -> tuple[Any, bool, str | None]:
     """Parse JSON, once more with unknown escapes taken literally."""
     try:
         return json.loads(body, parse_constant=_refuse), False, None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         first = str(error)
     mended = _BAD_ESCAPE.sub(lambda match: match.group(0) if match.group("good") else "\\\\", body)
     if mended == body:
         return None, False, first
     try:
         return json.loads(mended, parse_constant=_refuse), True, None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, False, first
 
 

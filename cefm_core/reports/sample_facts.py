@@ -11,7 +11,7 @@ from cefm_core.reports.ledger import Facts
 
 _FLAGS = ("blurred", "too_dark", "too_bright", "low_contrast", "hair", "vignette", "ink_or_ruler", "glare")
 _KEPT = ("low_agreement", "area_ratio", "components", "border_contact", "edge_contrast", "no_refiner", "empty_proposal", "identical")
-_SITES = ("anterior torso", "posterior torso", "head/neck", "upper extremity", "lower extremity", "palms/soles", "a free text")
+_SITES = ("anterior torso", "posterior torso", "head/neck", "upper extremity", "lower extremity", "palms/soles", "other")
 
 
 def sample_facts(seed: int) -> Facts:

@@ -102,6 +102,12 @@ class Sentence:
         start, _ = self.clause(position)
         return any(start <= s < position and len(self.text[e:position].split()) <= window for s, e in self.negations)
 
+    def negated_around(self, position: int, window: int = 5) -> bool:
+        """Return whether a negating word stands before or shortly after a position in its clause (``black was not found``)."""
+        _, end = self.clause(position)
+        after = any(position < s < end and len(self.text[position:s].split()) <= window for s, _ in self.negations)
+        return after or self.negated(position, window)
+
 
 def split_sentences(text: str) -> list[str]:
     """Split a text into sentences."""
