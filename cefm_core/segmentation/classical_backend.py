@@ -30,10 +30,21 @@ class ClassicalBackend:
 
     def propose(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], prompts: Sequence[PromptSet]) -> list[Proposal]:
         """Return one proposal an image; see :class:`~cefm_core.segmentation.backends.RefinerBackend`."""
-        return [_propose_one(image, mask, prompt) for image, mask, prompt in zip(images, masks, prompts, strict=True)]
+        filtered = [pull_to_edges(image, mask, prompt) for image, mask, prompt in zip(images, masks, prompts, strict=True)]
+        return [Proposal(mask=mask, predicted_iou=None, candidates=1) for mask in filtered]
 
 
-def _propose_one(rgb: np.ndarray, mask: np.ndarray, prompts: PromptSet) -> Proposal:
+def pull_to_edges(rgb: np.ndarray, mask: np.ndarray, prompts: PromptSet) -> np.ndarray:
+    """Pull a mask's outline to the image's edges nearby.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        mask: bool (H, W), not empty.
+        prompts: Prompts made from that mask; the box is used.
+
+    Returns:
+        bool (H, W).
+    """
     x0, y0, x1, y1 = (int(v) for v in prompts.box)
     diagonal = float(np.hypot(x1 - x0 + 1, y1 - y0 + 1))
     margin = int(np.ceil(_MARGIN * diagonal))
@@ -46,7 +57,7 @@ def _propose_one(rgb: np.ndarray, mask: np.ndarray, prompts: PromptSet) -> Propo
     filtered = guided_filter(guide, soft, max(1, round(_RADIUS_SHARE * diagonal * scale)), _REGULARISATION)
     refined = mask.copy()
     refined[rows, columns] = cv2.resize(filtered, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
-    return Proposal(mask=refined, predicted_iou=None, candidates=1)
+    return refined
 
 
 def guided_filter(guide: np.ndarray, source: np.ndarray, radius: int, regularisation: float) -> np.ndarray:

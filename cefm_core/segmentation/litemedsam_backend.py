@@ -3,6 +3,7 @@
 The network is the package's own. Its encoder runs at full input resolution in the first stage, so the time grows with the square of
 the side; it is shown a small view cropped around the lesion, which on dermoscopy is also more accurate than the whole frame (see
 docs/refinement.md). Values are min-max scaled to 0..1 and the view is padded below and to the right, as LiteMedSAM was trained.
+Its logits are weighed against a prior: the coarse mask, pulled to the image's edges by the classical backend's filter.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cefm_core.config import RefineConfig
 from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
+from cefm_core.segmentation.classical_backend import pull_to_edges
 from cefm_core.segmentation.prompts import PromptSet
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -96,7 +98,8 @@ class LiteMedSamBackend:
         scale = np.array([width / crop.shape[1], height / crop.shape[0]] * 2)
         box = (np.array(prompts.box) - np.array([columns.start, rows.start] * 2)) * scale
         logits, predicted_iou = self._run(frame, box.astype(np.float32))
-        evidence = _with_prior(logits[:height, :width], coarse[rows, columns], self._config.medsam_prior_weight)
+        prior = pull_to_edges(rgb, coarse, prompts)[rows, columns]
+        evidence = _with_prior(logits[:height, :width], prior, self._config.medsam_prior_weight)
         evidence = cv2.resize(evidence, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
         mask = np.zeros(rgb.shape[:2], dtype=bool)
         mask[rows, columns] = evidence > self._config.medsam_logit_threshold
@@ -122,15 +125,15 @@ class LiteMedSamBackend:
             return logits[0, 0].cpu().numpy(), float(iou[0, 0])
 
 
-def _with_prior(logits: np.ndarray, coarse: np.ndarray, weight: float) -> np.ndarray:
-    """Add the coarse mask to the model's logits as a prior on where the outline runs.
+def _with_prior(logits: np.ndarray, prior: np.ndarray, weight: float) -> np.ndarray:
+    """Add a mask to the model's logits as a prior on where the outline runs.
 
-    The prior is the signed distance to the coarse outline (positive inside) in equivalent radii of the coarse mask, times ``weight``:
-    far from that outline the coarse mask decides, near it the model does. Two outlines with errors of their own are better together.
+    The prior is the signed distance to the mask's outline (positive inside) in equivalent radii of the mask, times ``weight``: far from
+    that outline the mask decides, near it the model does. Two outlines with errors of their own are better together.
 
     Args:
         logits: float32 (h, w).
-        coarse: bool, the same view at the image's resolution.
+        prior: bool, the same view at the image's resolution.
         weight: Logits per equivalent radius; 0 leaves the model alone.
 
     Returns:
@@ -140,7 +143,7 @@ def _with_prior(logits: np.ndarray, coarse: np.ndarray, weight: float) -> np.nda
     enlarged = np.clip(cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR), -_LOGIT_LIMIT, _LOGIT_LIMIT)
     if weight == 0:
         return enlarged
-    inside = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    inside = cv2.resize(prior.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
     distances = [cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (inside, ~inside)]
     signed = np.where(inside, distances[0] - 0.5, 0.5 - distances[1])
     radius = np.sqrt(max(int(np.count_nonzero(inside)), 1) / np.pi)

@@ -54,8 +54,9 @@ def _draw_contours(canvas: np.ndarray, mask: np.ndarray, scale: float, colour: t
     """Draw the mask's outlines: a dark halo for light skin and dark lesions alike, then the line itself."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     scaled = [_fixed(contour, scale) for contour in contours]
-    cv2.polylines(canvas, scaled, True, _HALO_RGB, 2, cv2.LINE_AA, _SHIFT)
-    cv2.polylines(canvas, scaled, True, colour, 1, cv2.LINE_AA, _SHIFT)
+    width = 2 if max(canvas.shape[:2]) >= 512 else 1
+    cv2.polylines(canvas, scaled, True, _HALO_RGB, width + 1, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(canvas, scaled, True, colour, width, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_points(canvas: np.ndarray, points: np.ndarray, scale: float, colour: tuple[int, int, int]) -> None:
