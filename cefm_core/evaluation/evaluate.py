@@ -72,7 +72,7 @@ def _fitted_rows(frame: pd.DataFrame, models: dict[str, str], thresholds: dict[s
     rows: Rows = []
     for split in FITTED:
         for model, column in models.items():
-            cohort = build_cohort(frame, split, [column], samples=1, seed=0)
+            cohort = build_cohort(frame, split, column, samples=1, seed=0)
             if cohort.n:
                 points = point_metrics(cohort.target, cohort.scores(column), thresholds[model])
                 counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
@@ -106,7 +106,8 @@ def _absence(frame: pd.DataFrame, models: dict[str, str]) -> tuple[str, str]:
 
 def _score(frame: pd.DataFrame, models: dict[str, str], thresholds: dict[str, Measured], config: EvaluationConfig) -> _Scored:
     reason, absent = _absence(frame, models)
-    cohorts = [build_cohort(frame, split, list(models.values()), config.bootstrap_samples, config.bootstrap_seed) for split in HELD_OUT]
+    first = next(iter(models.values()), None)
+    cohorts = [build_cohort(frame, split, first, config.bootstrap_samples, config.bootstrap_seed) for split in HELD_OUT]
     cohorts = sorted((c for c in cohorts if c.n), key=lambda c: 0 < c.n_positive < c.n, reverse=True)
     rows: Rows = []
     sentinels = []
@@ -162,6 +163,8 @@ def evaluate(
     training_log: pd.DataFrame | None = None,
     diagnostics: Mapping[str, Any] | None = None,
     coarse_masks: pd.DataFrame = EMPTY,
+    *,
+    draw: bool = True,
 ) -> Evaluation:
     """Evaluate the predictions of a run.
 
@@ -180,6 +183,7 @@ def evaluate(
         diagnostics: Of the aligned embeddings: ``positive_cosines``, ``negative_cosines`` (and ``..._before``), ``split``, and any
             further numbers, each of which becomes a row of model ``alignment``.
         coarse_masks: The coarse_masks table, for Dice and for lesions cut by the frame.
+        draw: Whether to draw the figures, which take about half of the time.
     """
     config = config or EvaluationConfig()  # type: ignore[call-arg]
     frame = assemble_frame(predictions, manifest, abc=abc_features, quality=image_quality, refined=refined_masks, coarse=coarse_masks)
@@ -190,6 +194,6 @@ def evaluate(
     rows += segmentation_rows(frame, config.min_stratum, config.bootstrap_samples, config.bootstrap_seed)
     rows += diagnostic_rows(diagnostics or {})
     lines = headline(rows, scored.cohorts, scored.sentinels, next(iter(models), None), scored.absent)
-    figures = _figures(scored, frame, models, thresholds, config, diagnostics or {})
+    figures = _figures(scored, frame, models, thresholds, config, diagnostics or {}) if draw else {}
     card = write_model_card(frame, rows, lines, dict(facts or {}), config, training_log, sorted(figures))
     return Evaluation(rows, figures, card, lines)

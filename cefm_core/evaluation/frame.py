@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -99,21 +99,29 @@ class Cohort:
         """Number of melanomas."""
         return int(self.target.sum())
 
+    def subset(self, inside: NDArray[np.bool_]) -> Cohort:
+        """Return the cohort of these rows, with the same resamples."""
+        rows = self.frame[inside].reset_index(drop=True)
+        return replace(self, frame=rows, target=self.target[inside], codes=self.codes[inside], weights=self.weights[:, inside])
+
+    def scored_by(self, *columns: str) -> Cohort:
+        """Return the cohort of the rows that have a score in each of these columns; itself where all have."""
+        known = np.all([np.isfinite(self.scores(column)) for column in columns], axis=0)
+        return self if known.all() else self.subset(known)
+
     def scores(self, column: str) -> NDArray[np.float64]:
         """Return one column as floats, shape (n,)."""
         return pd.to_numeric(self.frame[column], errors="coerce").to_numpy(dtype=np.float64)
 
 
-def build_cohort(frame: pd.DataFrame, split: str, columns: list[str], samples: int, seed: int) -> Cohort:
-    """Take the rows of a split that have a label and every model's score, and draw its resamples."""
+def build_cohort(frame: pd.DataFrame, split: str, column: str | None, samples: int, seed: int) -> Cohort:
+    """Take the rows of a split that have a label and a score in ``column``, and draw its resamples; no column, no rows."""
     inside = frame[frame["split"] == split]
     labelled = inside[inside["target"].isin([0, 1])]
-    scored = labelled
-    for column in columns:
-        scored = scored[np.isfinite(pd.to_numeric(scored[column], errors="coerce").to_numpy(dtype=np.float64))]
-    if not columns:
-        scored = labelled.iloc[:0]
-    rows = scored.reset_index(drop=True)
+    known = np.zeros(len(labelled), dtype=bool)
+    if column is not None:
+        known = np.isfinite(pd.to_numeric(labelled[column], errors="coerce").to_numpy(dtype=np.float64))
+    rows = labelled[known].reset_index(drop=True)
     codes = group_codes(rows["group_id"], rows["image_id"])
     weights = group_resamples(codes, samples, seed)
     target = rows["target"].to_numpy(dtype=np.int64)

@@ -27,7 +27,7 @@ def leak_line(cohort: Cohort) -> str:
 def score_line(rows: Rows, cohort: Cohort, model: str) -> str:
     """Write what the model reaches on one cohort."""
     auc = find_row(rows, model, cohort.split, "roc_auc")
-    counts = f"{cohort.n} images, {cohort.n_positive} melanomas"
+    counts = f"{cohort.n} images, {cohort.n_positive} melanomas" + ("" if model == "combined" else f"; model {model}")
     if auc is None or auc["value"] is None:
         reason = REASONS.get((auc or {}).get("reason") or "", "")
         return f"{cohort.split}: AUC n/a, {reason} ({counts})."

@@ -46,8 +46,10 @@ def roc_figure(cohort: Cohort, models: Mapping[str, str], rows: list[dict[str, A
     figure, (ax,) = fs.new_figure(6.6, 6.4)
     ax.plot([0, 1], [0, 1], color=fs.MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for index, (model, column) in enumerate(models.items()):
-        ranked = RankedScores(cohort.target, cohort.scores(column))
-        tp, fp = ranked.curve(np.ones((1, cohort.n)))
+        part = cohort.scored_by(column)
+        if not 0 < part.n_positive < part.n:
+            continue
+        tp, fp = RankedScores(part.target, part.scores(column)).curve(np.ones((1, part.n)))
         name = f"{model}: AUC {format_value(find_row(rows, model, cohort.split, 'roc_auc'))}"
         width, colour = (2.2, fs.SERIES[0]) if index == 0 else (1.3, fs.SERIES[index % len(fs.SERIES)])
         ax.plot(fp[0] / fp[0, -1], tp[0] / tp[0, -1], color=colour, linewidth=width, label=name, zorder=5 - index)
@@ -83,7 +85,15 @@ def reliability_figure(cohort: Cohort, model: str, column: str, rows: list[dict[
     fs.legend(ax, loc="upper left")
     edges = np.linspace(0, 1, 31)
     groups = [probability[cohort.target == 0], probability[cohort.target == 1]]
-    below.hist(groups, bins=list(edges), stacked=True, color=[fs.NEVUS, fs.MELANOMA], label=["nevus", "melanoma"], linewidth=0)
+    below.hist(
+        groups,
+        bins=list(edges),
+        stacked=True,
+        histtype="stepfilled",
+        color=[fs.NEVUS, fs.MELANOMA],
+        label=["nevus", "melanoma"],
+        linewidth=0,
+    )
     fs.label_axes(below, "Predicted probability of melanoma", "Images")
     fs.legend(below, loc="upper right", ncols=2)
     ece, brier = (format_value(find_row(rows, model, cohort.split, m)) for m in ("ece", "brier"))
@@ -112,7 +122,14 @@ def cosine_figure(diagnostics: Mapping[str, Any]) -> bytes | None:
         for values, colour, kind in zip(pair, (fs.MODEL, fs.SHORTCUT), ("image with its own A, B, C", "with another image's"), strict=True):
             share = np.full(values.size, 1 / values.size)
             ax.hist(
-                values, bins=list(edges), weights=share, color=colour, alpha=0.55, linewidth=0, label=f"{kind}: mean {values.mean():.2f}"
+                values,
+                bins=list(edges),
+                weights=share,
+                histtype="stepfilled",
+                color=colour,
+                alpha=0.55,
+                linewidth=0,
+                label=f"{kind}: mean {values.mean():.2f}",
             )
             ax.axvline(values.mean(), ymax=0.74, color=colour, linewidth=1.6)
         ax.set_title(name, fontsize=11, color=fs.INK, loc="left")

@@ -25,7 +25,8 @@ def group_count(codes: NDArray[np.int64]) -> int:
 
 
 def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> Rows:
-    """Every metric of one model on a whole cohort, with intervals."""
+    """Every metric of one model on the rows of a cohort that it scored, with intervals."""
+    cohort = cohort.scored_by(column)
     probability = cohort.scores(column)
     points = point_metrics(cohort.target, probability, threshold)
     samples = resampled_metrics(cohort.weights, cohort.target, probability, threshold) if cohort.n else {}
@@ -97,10 +98,14 @@ def stratum_rows(
 
 
 def comparison_rows(cohort: Cohort, models: dict[str, str]) -> Rows:
-    """Difference of AUC between the first model and each other one, with the paired bootstrap interval and DeLong's p."""
+    """Difference of AUC between the first model and each other one, with the paired bootstrap interval and DeLong's p,
+    on the rows that both scored.
+    """
     names = list(models)
     rows: Rows = []
+    whole = cohort
     for other in names[1:]:
+        cohort = whole.scored_by(models[other])
         label = f"{names[0]}_minus_{other}"
         counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
         if not _enough(cohort.target, MIN_MODEL_CLASS):

@@ -24,7 +24,7 @@ ABC_FEATURES = (
     "tds",
 )
 FOLDS = 5
-SEED = 0  # of the forests and folds; what they reach hardly depends on it
+SEED = 0  # of the trees and folds; what they reach hardly depends on it
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ def _fit_rates(fit: pd.DataFrame, target: NDArray[np.int64], score: pd.DataFrame
     return score.iloc[:, 0].map(rates).astype("float64").fillna(prior).to_numpy()
 
 
-def _fit_forest(fit: pd.DataFrame, target: NDArray[np.int64], score: pd.DataFrame) -> NDArray[np.float64]:
-    """Score numbers by a small random forest, which finds ranges and thresholds and lives with missing values."""
-    from sklearn.ensemble import RandomForestClassifier
+def _fit_trees(fit: pd.DataFrame, target: NDArray[np.int64], score: pd.DataFrame) -> NDArray[np.float64]:
+    """Score numbers by a few small boosted trees, which find ranges and thresholds and live with missing values."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
-    leaf = int(np.clip(len(fit) // 100, 3, 40))
-    forest = RandomForestClassifier(n_estimators=40, min_samples_leaf=leaf, random_state=SEED, n_jobs=1)
-    return forest.fit(fit.to_numpy(), target).predict_proba(score.to_numpy())[:, 1]
+    leaf = int(np.clip(len(fit) // 100, 5, 40))
+    trees = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, min_samples_leaf=leaf, early_stopping=False, random_state=SEED)
+    return trees.fit(fit.to_numpy(), target).predict_proba(score.to_numpy())[:, 1]
 
 
 def fit_and_score(fit: pd.DataFrame, target: NDArray[np.int64], score: pd.DataFrame) -> NDArray[np.float64]:
@@ -124,7 +124,7 @@ def fit_and_score(fit: pd.DataFrame, target: NDArray[np.int64], score: pd.DataFr
         score: Features of the rows to score, same columns.
     """
     if pd.api.types.is_numeric_dtype(fit.iloc[:, 0]):
-        return _fit_forest(fit, target, score)
+        return _fit_trees(fit, target, score)
     return _fit_rates(fit, target, score)
 
 

@@ -12,7 +12,7 @@ TABLE = Table(
         Column(
             "model",
             "string",
-            "What is scored: combined, image, clinical or embedding (columns p_* of predictions), shortcut:<name>, "
+            "What is scored: combined (p_melanoma of predictions) or another of its p_<name>, e.g. image or clinical; shortcut:<name>, "
             "baseline:abc, coarse_mask, refined_mask, alignment, or <a>_minus_<b> for a comparison",
         ),
         Column("split", "string", "Split on which it is scored: val, test, external, tune or train"),

@@ -11,8 +11,8 @@ def make_run(n=900, seed=0, planted=False):
     source = rng.integers(0, 3, n)
     prevalence = np.where(source == 0, 0.75, 0.08) if planted else np.full(n, 0.3)
     target = (rng.random(n) < prevalence).astype(int)
-    signal = 2.5 * (source == 0) + 0.4 * target - 0.6 if planted else 2.4 * target
-    signal = signal + rng.normal(0, 0.5 if planted else 1.0, n)
+    signal = 2.5 * (source == 0) + 0.2 * target - 0.6 if planted else 2.4 * target
+    signal = signal + rng.normal(0, 0.6 if planted else 1.0, n)
     ids = [f"IMG_{i:07d}" for i in rng.permutation(10**6)[:n]]
     split = rng.choice(["train", "tune", "val", "test"], n, p=[0.45, 0.1, 0.3, 0.15])
     manifest = pd.DataFrame(
@@ -57,6 +57,23 @@ def make_run(n=900, seed=0, planted=False):
         "coarse_masks": coarse,
         "diagnostics": {"split": "val", "retrieval_at_10": 0.34, **cosines},
     }
+
+
+def watch_split(tables, config, split="val"):
+    """What the sentinel alone says of one split, without the rest of an evaluation."""
+    from cefm_core.evaluation.frame import FITTED, assemble_frame, build_cohort
+    from cefm_core.evaluation.sentinel import MIN_CLASS, watch
+    from cefm_core.evaluation.shortcuts import fit_shortcuts
+
+    named = {"abc": "abc_features", "quality": "image_quality", "refined": "refined_masks", "coarse": "coarse_masks"}
+    frame = assemble_frame(tables["predictions"], tables["manifest"], **{short: tables[name] for short, name in named.items()})
+    cohort = build_cohort(frame, split, "p_melanoma", config.bootstrap_samples, config.bootstrap_seed)
+    return watch(cohort, fit_shortcuts(frame, FITTED, MIN_CLASS), "combined", "p_melanoma", config.shortcut_margin)
+
+
+@pytest.fixture(scope="session")
+def sentinel():
+    return watch_split
 
 
 @pytest.fixture(scope="session")

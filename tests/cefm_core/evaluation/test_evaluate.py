@@ -149,9 +149,9 @@ def test_model_card_states_what_the_run_knows(clean):
 
 def test_a_group_on_both_sides_of_the_split_is_a_leak(run, config):
     tables = run(300)
-    assert not any("LEAK" in line for line in evaluate(**tables, config=config).headline)
+    assert not any("LEAK" in line for line in evaluate(**tables, config=config, draw=False).headline)
     tables["manifest"]["group_id"] = "g" + (np.arange(300) // 2).astype(str).astype(object)
-    result = evaluate(**tables, config=config)
+    result = evaluate(**tables, config=config, draw=False)
     assert result.headline[0].startswith("LEAK on val: ")
     assert find_row(result.metric_rows, "combined", "val", "groups_shared_with_fitted")["value"] > 0
 
@@ -254,7 +254,7 @@ def test_poor_input_gives_rows_with_reasons(run, config, change, reason):
 def test_no_interval_is_claimed_for_five_images(run, config):
     tables = run(240)
     five_images(tables)
-    rows = evaluate(**tables, config=config).metric_rows
+    rows = evaluate(**tables, config=config, draw=False).metric_rows
     assert all(r["low"] is None for r in rows if r["split"] == "val")
     assert find_row(rows, "combined", "val", "roc_auc")["reason"] == "too_few"
 
@@ -262,7 +262,7 @@ def test_no_interval_is_claimed_for_five_images(run, config):
 def test_without_tune_the_operating_point_is_absent(run, config):
     tables = run(240)
     no_tune(tables)
-    row = find_row(evaluate(**tables, config=config).metric_rows, "combined", "val", "sensitivity_tuned95")
+    row = find_row(evaluate(**tables, config=config, draw=False).metric_rows, "combined", "val", "sensitivity_tuned95")
     assert (row["value"], row["reason"]) == (None, "no_tune_threshold")
 
 
@@ -271,6 +271,18 @@ def test_images_left_out_are_counted(run, config):
     val = tables["manifest"].index[tables["manifest"]["split"] == "val"]
     tables["manifest"].loc[val[:7], "target"] = None
     tables["predictions"].loc[val[7:10], "p_melanoma"] = None
-    result = evaluate(**tables, config=config)
+    result = evaluate(**tables, config=config, draw=False)
     assert "Left out of the scores on val: 7 without a label, 3 without a score." in result.headline
     assert find_row(result.metric_rows, "combined", "val", "roc_auc")["n"] == len(val) - 10
+
+
+def test_a_model_that_skips_images_is_scored_on_its_own(run, config):
+    tables = run(400)
+    val = tables["manifest"].index[tables["manifest"]["split"] == "val"]
+    tables["predictions"].loc[val[:9], "p_clinical"] = None
+    rows = evaluate(**tables, config=config, draw=False).metric_rows
+    assert find_row(rows, "combined", "val", "roc_auc")["n"] == len(val)
+    assert find_row(rows, "clinical", "val", "roc_auc")["n"] == len(val) - 9
+    joined = tables["manifest"].merge(tables["predictions"], on="image_id").loc[val[9:]]
+    aucs = [roc_auc_score(joined["target"].astype(int), joined[c].astype(float)) for c in ("p_melanoma", "p_clinical")]
+    assert find_row(rows, "combined_minus_clinical", "val", "roc_auc_difference")["value"] == pytest.approx(aucs[0] - aucs[1])

@@ -10,24 +10,27 @@ from cefm_core.evaluation.rows import find_row
 from cefm_core.evaluation.shortcuts import id_number, out_of_fold
 
 
-def alarms(result):
-    return [line for line in result.headline if line.startswith("SHORTCUT ALARM")]
+@pytest.mark.parametrize("seed", range(6))
+def test_quiet_on_a_clean_set(run, sentinel, config, seed):
+    result = sentinel(run(seed=seed), config)
+    assert not result.alarms
+    assert sum(s.auc.value is not None for s in result.scores) == 6  # each was tried
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_quiet_on_a_clean_set(run, config, seed):
-    result = evaluate(**run(seed=seed), config=config)
-    assert not alarms(result)
-    assert any("quiet" in line for line in result.headline)
+def test_a_quiet_sentinel_says_so_after_the_score(run, config):
+    lines = evaluate(**run(400), config=config, draw=False).headline
+    assert lines[0].startswith("val: AUC ")
+    assert "Shortcut sentinel on val: quiet." in lines
 
 
-def test_fires_on_a_planted_source(run, config):
-    result = evaluate(**run(planted=True), config=config)
+def test_fires_on_a_planted_source_in_the_first_line(run, config):
+    result = evaluate(**run(planted=True), config=config, draw=False)
     assert result.headline[0].startswith("SHORTCUT ALARM on val: source of the image alone reaches AUC ")
     assert "same source" in result.headline[0]
     model = find_row(result.metric_rows, "combined", "val", "roc_auc")["value"]
     assert find_row(result.metric_rows, "shortcut:source", "val", "roc_auc")["value"] > model - 0.05
     assert find_row(result.metric_rows, "combined", "val", "roc_auc_source_matched")["value"] < model - 0.1
+    assert result.model_card.index("SHORTCUT ALARM") < result.model_card.index("val: AUC")
 
 
 def plant_id(tables, target, rng):
@@ -55,31 +58,57 @@ def plant_quality(tables, target, rng):
     ("plant", "name"),
     [(plant_id, "id_range"), (plant_size, "image_size"), (plant_area, "lesion_area"), (plant_quality, "quality")],
 )
-def test_fires_on_every_kind_of_shortcut(run, config, plant, name):
+def test_fires_on_every_kind_of_shortcut(run, sentinel, config, plant, name):
     tables = run()
     plant(tables, tables["manifest"]["target"].to_numpy(dtype=int), np.random.default_rng(3))
-    result = evaluate(**tables, config=config)
-    assert result.headline[0].startswith("SHORTCUT ALARM on val")
-    assert find_row(result.metric_rows, f"shortcut:{name}", "val", "roc_auc")["value"] > 0.95
+    result = sentinel(tables, config)
+    score = next(s for s in result.scores if s.shortcut.name == name)
+    assert score.auc.value > 0.95
+    assert any(alarm.startswith(score.shortcut.label) for alarm in result.alarms)
 
 
-def test_strong_abc_is_a_note_and_no_alarm(run, config):
+def test_as_right_as_the_model_is_an_alarm_too(run, sentinel, config):
+    """The paper's case: the model orders images better, yet the shortcut is as often right."""
+    tables = run(1500)
+    rng, target = np.random.default_rng(1), tables["manifest"]["target"].to_numpy(dtype=int)
+    tables["manifest"]["source"] = np.where((target == 1) & (rng.random(1500) < 0.65), "HAM", "ISIC")
+    tables["predictions"]["p_melanoma"] = 1 / (1 + np.exp(-(3 * target + rng.normal(0, 1.1, 1500) - 2.4)))
+    tables["predictions"].loc[rng.random(1500) < 0.12, "p_melanoma"] = 0.51
+    result = sentinel(tables, config)
+    score = result.scores[0]
+    assert score.auc.value < 0.86
+    assert any(alarm.startswith("source of the image alone") for alarm in result.alarms)
+
+
+def test_calling_everything_benign_is_no_shortcut(run, sentinel, config):
+    tables = run(1500)
+    tables["manifest"]["source"] = "one"
+    tables["predictions"]["p_melanoma"] = tables["predictions"]["p_melanoma"].clip(0, 1) * 0.4 + 0.2
+    assert not sentinel(tables, config).alarms
+
+
+def test_strong_abc_is_a_note_and_no_alarm(run, sentinel, config):
     tables = run()
     target = tables["manifest"]["target"].to_numpy(dtype=int)
     tables["abc_features"]["tds"] = 4 + 2 * target + np.random.default_rng(0).normal(0, 0.5, len(target))
-    result = evaluate(**tables, config=config)
-    assert not alarms(result)
-    assert any("A, B, C numbers alone reach" in line for line in result.headline)
+    result = sentinel(tables, config)
+    assert not result.alarms
+    assert any("A, B, C numbers alone reach" in note for note in result.notes)
 
 
-def test_scored_out_of_fold_where_nothing_was_fitted(run, config):
-    tables = run(planted=True)
+@pytest.mark.parametrize("planted", [True, False])
+def test_scored_out_of_fold_where_nothing_was_fitted(run, sentinel, config, planted):
+    tables = run(500, planted=planted)
     tables["manifest"]["split"] = "external"
-    result = evaluate(**tables, config=config)
-    assert result.headline[0].startswith("SHORTCUT ALARM on external")
-    honest = run()
-    honest["manifest"]["split"] = "external"
-    assert not alarms(evaluate(**honest, config=config))
+    result = sentinel(tables, config, "external")
+    assert {s.fitted for s in result.scores} == {"out of fold"}
+    assert result.fires == planted
+
+
+def test_too_few_images_are_not_judged(run, sentinel, config):
+    result = sentinel(run(60, planted=True), config)
+    assert not result.alarms
+    assert any("not judged" in note for note in result.notes)
 
 
 def test_out_of_fold_learns_nothing_from_noise_and_keeps_groups_together():
