@@ -36,10 +36,31 @@ STAGES: tuple[Stage, ...] = (
     Stage("refine_masks", ("coarse masks", "images"), ("refined_masks", "refined masks"), "segmentation", "prepare_dataset", "refine"),
     Stage("measure_abc", ("masks", "images"), ("abc_features",), "abc_features", "prepare_dataset", "abc"),
     Stage("embed_images", ("manifest", "images", "masks"), ("embeddings",), "alignment", "train_alignment", "embed"),
-    Stage("train_alignment", ("embeddings", "abc_features", "manifest"), ("training_log", "checkpoint"), "alignment", "train_alignment", "alignment"),
-    Stage("evaluate_alignment", ("checkpoint", "embeddings", "abc_features", "manifest"), ("predictions", "metrics", "figures"), "evaluation", "evaluate_alignment", "evaluation"),
+    Stage(
+        "train_alignment",
+        ("embeddings", "abc_features", "manifest"),
+        ("training_log", "checkpoint"),
+        "alignment",
+        "train_alignment",
+        "alignment",
+    ),
+    Stage(
+        "evaluate_alignment",
+        ("checkpoint", "embeddings", "abc_features", "manifest"),
+        ("predictions", "metrics", "figures"),
+        "evaluation",
+        "evaluate_alignment",
+        "evaluation",
+    ),
     Stage("rank_descriptors", ("manifest", "images"), ("descriptors",), "descriptors", "write_reports", "descriptors"),
-    Stage("write_reports", ("predictions", "abc_features", "descriptors", "image_quality"), ("reports", "report pages"), "reports", "write_reports", "reports"),
+    Stage(
+        "write_reports",
+        ("predictions", "abc_features", "descriptors", "image_quality"),
+        ("reports", "report pages"),
+        "reports",
+        "write_reports",
+        "reports",
+    ),
 )
 
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in STAGES}

@@ -30,7 +30,7 @@ def _manifest(context: RunContext, result: FlowResult) -> None:
         assembled = assemble_manifest.submit(context, scanned.files["source_listing"], facts.table).result()
         rejected = scanned.summary["rejected"] + facts.rejected + assembled.summary["rejected"]
         rows = assembled.summary["rows"]
-        gate(context, result, "manifest", assembled.files["manifest"], rows, rejected)
+        gate(context, result, "manifest", assembled.files["manifest"], rows, rejected, facts.causes)
         result.outputs["manifest"] = assembled.files["manifest"]
         result.rejects += [scanned.files["rejects"], facts.rejects, assembled.files["rejects"]]
         result.facts |= {"ignored": scanned.summary["ignored"], "manifest_notes": assembled.summary["notes"]}

@@ -99,7 +99,7 @@ def run_row_stage(
     with timed(result, name) as report:
         plan, published = run_shards(context, shard_task, tables)
         table = published.table
-        gate(context, result, table_of(name), table, published.rows, published.rejected)
+        gate(context, result, table_of(name), table, published.rows, published.rejected, published.causes)
         result.outputs[table_of(name)] = table
         if published.rejected:
             result.rejects.append(published.rejects)
@@ -117,9 +117,17 @@ def run_shards(context: RunContext, shard_task: Task[..., Any], tables: dict[str
     return plan, published
 
 
-def gate(context: RunContext, result: FlowResult, table: str, ref: FileRef, rows: int, rejected: int = 0) -> None:
+def gate(
+    context: RunContext,
+    result: FlowResult,
+    table: str,
+    ref: FileRef,
+    rows: int,
+    rejected: int = 0,
+    causes: dict[str, int] | None = None,
+) -> None:
     """Check a table; a failure stops the run."""
-    checked: Outputs = check_table.submit(context, ref, table, rows, rejected, label=f"check {table}").result()
+    checked: Outputs = check_table.submit(context, ref, table, rows, rejected, causes or {}, label=f"check {table}").result()
     result.gates.append(checked.summary)
 
 

@@ -27,7 +27,9 @@ _SHOWN = 10
 
 
 @stage_task
-def check_table(context: RunContext, table: FileRef, declaration: str, rows: int, rejected: int, label: str = "check_table") -> Outputs:
+def check_table(
+    context: RunContext, table: FileRef, declaration: str, rows: int, rejected: int, causes: dict[str, int], label: str = "check_table"
+) -> Outputs:
     """Check a table and stop the run when it fails.
 
     Args:
@@ -36,6 +38,7 @@ def check_table(context: RunContext, table: FileRef, declaration: str, rows: int
         declaration: Its name, a module of ``cefm_core.tables``.
         rows: How many rows the upstream count, less the rejects, promises.
         rejected: How many items the stage rejected.
+        causes: How many of them by cause, for the message.
         label: Name of the task run.
 
     Raises:
@@ -49,7 +52,8 @@ def check_table(context: RunContext, table: FileRef, declaration: str, rows: int
     def make(store: Store) -> Outputs:
         failures, expectations = evaluate_gate(read_frame(store, table), declared, rows)
         if rejected > share * (rows + rejected):
-            failures.append(f"{rejected} of {rows + rejected} items were rejected, more than max_reject_share = {share}")
+            most = "; ".join(f"{count} x {cause}" for cause, count in causes.items())
+            failures.append(f"{rejected} of {rows + rejected} items were rejected, more than max_reject_share = {share} ({most})")
         body = {"table": declaration, "sha256": table.sha256, "rows": rows, "expectations": expectations + 1, "failures": failures}
         return Outputs(files={"gate": store.put_object("gates", canonical_json(body), "json")}, summary=body)
 

@@ -8,6 +8,7 @@ does to an image does not belong here.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,12 +98,13 @@ class PartSummary(BaseModel):
 
 
 class Published(BaseModel):
-    """A stage's whole table, and its rejects as references and counts."""
+    """A stage's whole table, and its rejects: the table, how many, and how many by cause (``code: message``)."""
 
     table: FileRef
     rejects: FileRef
     rows: int
     rejected: int
+    causes: dict[str, int] = {}
 
 
 def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) -> Plan:
@@ -179,6 +181,7 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
         rejects=write_rows(store, rejects_table.TABLE, refused),
         rows=len(kept),
         rejected=len(refused),
+        causes=dict(Counter(f"{row['code']}: {row['message'][:120]}" for row in refused).most_common(3)),
     )
 
 
