@@ -21,7 +21,6 @@ DIRECTIONS, RINGS = 128, 40
 AXES = DIRECTIONS // 2
 #: Less of the lesion than this with a visible mirror image leaves the asymmetry unmeasured.
 MIN_KNOWN_SHARE = 0.6
-PARTS = ("shape", "colour", "structure")
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,9 @@ class PolarLesion:
         mask: (directions, rings) float32, share of lesion.
         known: (directions, rings) float32, 1 where the pixel is valid.
         in_frame: (directions, rings) float32, 1 where the pixel is inside the image.
-        colour: (axes, directions / 2, rings) float32, CIELAB distance between each pixel and its mirror pixel.
+        colour: (axes, directions / 2, rings) float32, squared CIELAB distance between each pixel and its mirror pixel.
         structure: Same shape, difference of local contrast between them, 0..1.
+        cut: Whether the lesion reaches the end of the image, so that its whole shape is unknown.
     """
 
     mask: np.ndarray
@@ -41,6 +41,7 @@ class PolarLesion:
     in_frame: np.ndarray
     colour: np.ndarray
     structure: np.ndarray
+    cut: bool
 
 
 def mirror_pairs() -> tuple[np.ndarray, np.ndarray]:
@@ -71,11 +72,10 @@ def polar_points(inside: np.ndarray, centre: tuple[float, float]) -> tuple[np.nd
 def sample_polar(view: LesionView) -> PolarLesion:
     """Sample the view on its polar grid and compare every pixel with its mirror pixel under every axis."""
     x, y = polar_grid(view)
-    sigma = 0.015 * view.diameter
-    lab = _sample(cv2.GaussianBlur(view.lab, (0, 0), sigma), x, y)
+    lab = _sample(cv2.GaussianBlur(view.lab, (0, 0), 0.03 * view.diameter), x, y)
     contrast = _sample(local_contrast(view.lab[..., 0], view.diameter), x, y)
     first, second = mirror_pairs()
-    colour = np.sqrt(((lab[first] - lab[second]) ** 2).sum(axis=-1))
+    colour = ((lab[first] - lab[second]) ** 2).sum(axis=-1)
     a, b = contrast[first], contrast[second]
     structure = np.abs(a - b) / (a + b + 1.0)
     return PolarLesion(
@@ -84,6 +84,7 @@ def sample_polar(view: LesionView) -> PolarLesion:
         _sample(view.in_frame.astype(np.float32), x, y),
         colour,
         structure,
+        view.cut,
     )
 
 
@@ -106,7 +107,7 @@ def mirror_parts(polar: PolarLesion, mask: np.ndarray | None = None) -> tuple[np
         mask: (directions, rings) another mask of it on the same grid, or None for its own.
 
     Returns:
-        (axes, 3) shape 0..1, colour in CIELAB units, structure 0..1; and (axes,) share of the lesion whose mirror
+        (axes, 3) shape 0..1, colour as root mean squared CIELAB distance, structure 0..1; and (axes,) share of the lesion whose mirror
         pixel is visible.
     """
     mask = polar.mask if mask is None else mask
@@ -118,16 +119,24 @@ def mirror_parts(polar: PolarLesion, mask: np.ndarray | None = None) -> tuple[np
     shape = ((either - both) * framed).sum(axis=(1, 2)) / np.maximum(union, 1e-6)
     weight = both * polar.known[first] * polar.known[second]
     total = np.maximum(weight.sum(axis=(1, 2)), 1e-6)
-    colour = (polar.colour * weight).sum(axis=(1, 2)) / total
+    colour = np.sqrt((polar.colour * weight).sum(axis=(1, 2)) / total)
     structure = (polar.structure * weight).sum(axis=(1, 2)) / total
     visible = ((a + b) * framed).sum(axis=(1, 2)) / np.maximum((a + b).sum(axis=(1, 2)), 1e-6)
     return np.stack([shape, colour, structure], axis=1), visible
 
 
-def axis_scores(parts: np.ndarray) -> np.ndarray:
-    """Return the asymmetry 0..1 of axes from their (axes, 3) mirror differences, by the calibrated logistic curve."""
+def axis_scores(parts: np.ndarray, cut: bool) -> np.ndarray:
+    """Return the asymmetry 0..1 of axes from their mirror differences, by the calibrated logistic curve.
+
+    Args:
+        parts: (axes, 3) shape, colour, structure.
+        cut: Whether the lesion is cut by the frame; its shape then speaks neither for nor against symmetry.
+    """
     model = calibration()["asymmetry"]
-    logit = sum(model[f"{name}_weight"] * parts[:, i] for i, name in enumerate(PARTS)) + model["intercept"]
+    shape = np.full(len(parts), model["neutral_shape"]) if cut else parts[:, 0]
+    colour = np.log(np.maximum(parts[:, 1], 0.1))
+    weights = model["shape_weight"], model["log_colour_weight"], model["structure_weight"]
+    logit = model["intercept"] + weights[0] * shape + weights[1] * colour + weights[2] * parts[:, 2]
     return 1 / (1 + np.exp(-logit))
 
 
@@ -148,7 +157,7 @@ def measure_asymmetry(polar: PolarLesion, mask: np.ndarray | None = None) -> tup
         Score, its parts and the axis, and None; or an empty dict and ``cut_by_frame``.
     """
     parts, visible = mirror_parts(polar, mask)
-    scores = axis_scores(parts)
+    scores = axis_scores(parts, polar.cut)
     pair = best_pair(scores)
     other = pair + AXES // 2
     if min(visible[pair], visible[other]) < MIN_KNOWN_SHARE:

@@ -27,39 +27,55 @@ def is_greyscale(pixels: np.ndarray) -> bool:
     return bool((spread > GREY_TOLERANCE).mean() <= 0.001)
 
 
-def classify_pixels(lab: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """Return the colour of each pixel as an index of ``COLOURS``, or -1 for skin-like; (n, 3) to (n,)."""
-    lightness, a, b = lab[:, 0], lab[:, 1], lab[:, 2]
-    chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a))
-    answer = np.full(len(lab), COLOURS.index("light_brown"))
-    answer[lightness < 0.62 * skin[0]] = COLOURS.index("dark_brown")
-    answer[(b < 3) & (lightness < 60)] = COLOURS.index("blue_gray")
-    answer[(hue < 28) & (chroma > 25) & (lightness > 30)] = COLOURS.index("red")
-    answer[lightness < 18] = COLOURS.index("black")
-    answer[(lightness > skin[0] + 4) & (chroma < np.hypot(skin[1], skin[2]))] = COLOURS.index("white")
+def colour_map(view: LesionView, skin: np.ndarray) -> np.ndarray:
+    """Return the colour of each pixel of the view as an index of ``COLOURS``, or -1 for none of them; (h, w) int8.
+
+    The regions are declared in ``calibration.toml``; most are relative to the lightness and hue of the nearby skin. A later
+    rule overrules an earlier one.
+    """
+    regions = calibration()["colour"]["regions"]
+    lightness, a, b = cv2.split(cv2.GaussianBlur(view.lab, (0, 0), 0.01 * view.diameter))
+    chroma = cv2.magnitude(a, b)
+    relative = lightness / max(float(skin[0]), 1.0)
+    answer = np.full(lightness.shape, -1, np.int8)
+    brown = (chroma > regions["brown_min_chroma"]) & (b > regions["brown_min_b_over_a"] * a)
+    answer[brown & (relative < regions["dark_light_split"])] = COLOURS.index("dark_brown")
+    light = (chroma > regions["light_brown_min_chroma"]) & (b > regions["light_brown_min_b_over_a"] * a)
+    answer[light & (relative >= regions["dark_light_split"])] = COLOURS.index("light_brown")
+    reddish = (a > skin[1]) & (a > regions["red_min_a_over_b"] * b) & (chroma > regions["brown_min_chroma"])
+    answer[reddish & (lightness > regions["black_certain_lightness"])] = COLOURS.index("red")
+    pale_hue = chroma < regions["grey_max_chroma"]
+    answer[(lightness < regions["black_max_lightness"]) & pale_hue] = COLOURS.index("black")
+    bluish = (b < regions["blue_max_b_of_skin"] * max(float(skin[2]), 0.0)) & pale_hue
+    answer[bluish & (lightness > regions["black_certain_lightness"])] = COLOURS.index("blue_gray")
+    white = (lightness > skin[0] + regions["white_above_skin"]) & (chroma < regions["white_max_chroma"])
+    answer[white] = COLOURS.index("white")
     return answer
 
 
-def colour_shares(view: LesionView, inside: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """Return the share of the lesion's visible pixels in each of ``COLOURS``; (6,) summing to at most 1."""
-    labels = classify_pixels(view.lab[inside & view.valid], skin)
-    return np.bincount(labels[labels >= 0], minlength=len(COLOURS)) / max(1, len(labels))
+def colour_shares(colours: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Return the share of the usable pixels in each of ``COLOURS``; (h, w) colour map and bool mask to (6,)."""
+    found = colours[usable]
+    return np.bincount(found[found >= 0], minlength=len(COLOURS)) / max(1, len(found))
 
 
-def measure_colours(view: LesionView, inside: np.ndarray, skin: np.ndarray) -> dict:
-    """Measure C: count, presence and shares of the six colours."""
-    shares = colour_shares(view, inside, skin)
+def measure_colours(colours: np.ndarray, usable: np.ndarray) -> dict:
+    """Measure C: count, presence and shares of the six colours.
+
+    Args:
+        colours: (h, w) colour map.
+        usable: (h, w) bool, visible pixels of the lesion.
+    """
+    shares = colour_shares(colours, usable)
     cuts = calibration()["colour"]["share_cut"]
     present = {name: bool(share >= cuts[name]) for name, share in zip(COLOURS, shares, strict=True)}
     row: dict = {"colour_count": max(1, sum(present.values()))}
     row |= {f"colour_{name}": present[name] for name in COLOURS}
-    row |= {f"colour_{name}_share": float(share) for name, share in zip(COLOURS, shares, strict=True)}
-    return row
+    return row | {f"colour_{name}_share": float(share) for name, share in zip(COLOURS, shares, strict=True)}
 
 
-def measure_variety(view: LesionView, inside: np.ndarray) -> dict:
-    """Measure the spread of colour in the lesion, in CIELAB units: root mean squared distance from the mean colour."""
-    lab = view.lab[inside & view.valid]
+def measure_variety(lab: np.ndarray) -> dict:
+    """Measure the spread of colour in the lesion, in CIELAB units: root mean squared distance from the mean; (n, 3)."""
     return {"colour_variety": float(np.sqrt(((lab - lab.mean(axis=0)) ** 2).sum(axis=1).mean()))}
 
 

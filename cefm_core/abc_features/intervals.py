@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -31,37 +31,53 @@ def perturbed_masks(view: LesionView, samples: int) -> Iterator[np.ndarray]:
         yield np.clip(view.depth + shift + 0.5, 0, 1)
 
 
-def measure_intervals(view: LesionView, polar: asymmetry.PolarLesion, pigment: np.ndarray, row: dict, samples: int) -> dict:
-    """Return the ``_low`` and ``_high`` columns: least and greatest value over the mask and its perturbed masks.
+@dataclass(frozen=True)
+class Maps:
+    """What is measured once per image and read again under every perturbed mask.
 
-    Args:
+    Attributes:
         view: The lesion at the working scale.
         polar: Its polar samples.
         pigment: Its pigment map.
+        colours: Its colour map, or None where colours are not measured.
+    """
+
+    view: LesionView
+    polar: asymmetry.PolarLesion
+    pigment: np.ndarray
+    colours: np.ndarray | None
+
+
+def measure_intervals(maps: Maps, row: dict, samples: int) -> dict:
+    """Return the ``_low`` and ``_high`` columns: least and greatest value over the mask and its perturbed masks.
+
+    Args:
+        maps: The image's maps.
         row: The row with the values themselves; a value that is None gets no interval.
         samples: Perturbed masks; 0 gives no interval.
     """
     if samples == 0:
         return {"interval_reason": "not_requested"}
-    x, y = asymmetry.polar_grid(view)
+    x, y = asymmetry.polar_grid(maps.view)
     rows = [row]
-    for mask in perturbed_masks(view, samples):
+    for mask in perturbed_masks(maps.view, samples):
         polar_mask = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        rows.append(_measure_again(replace(view, mask=mask), polar, polar_mask, pigment, row))
+        rows.append(_measure_again(maps, mask, polar_mask, row))
     result: dict = {"interval_reason": None}
     for feature, stem in FEATURES.items():
-        values = [r[feature] for r in rows if r.get(feature) is not None]
         if row.get(feature) is None:
             result["interval_reason"] = "value_not_measured"
             continue
+        values = [r[feature] for r in rows if r.get(feature) is not None]
         result |= {f"{stem}_low": float(min(values)), f"{stem}_high": float(max(values))}
     return result
 
 
-def _measure_again(view: LesionView, polar: asymmetry.PolarLesion, polar_mask: np.ndarray, pigment: np.ndarray, row: dict) -> dict:
+def _measure_again(maps: Maps, mask: np.ndarray, polar_mask: np.ndarray, row: dict) -> dict:
+    view = replace(maps.view, mask=mask)
     again = {"structure_count": row.get("structure_count")}
-    again |= asymmetry.measure_asymmetry(polar, polar_mask)[0]
-    again |= border.measure_abruptness(view, pigment, border.outline(view.mask))[0]
-    if row.get("colour_count") is not None and view.skin is not None:
-        again |= colour.measure_colours(view, view.inside, view.skin)
+    again |= asymmetry.measure_asymmetry(maps.polar, polar_mask)[0]
+    again |= border.measure_abruptness(view, maps.pigment, border.outline(mask))[0]
+    if maps.colours is not None and row.get("colour_count") is not None:
+        again |= colour.measure_colours(maps.colours, view.inside & view.valid)
     return again | measure_tds(again)

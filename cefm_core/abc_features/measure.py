@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cefm_core.abc_features import asymmetry, border, colour, paper_profile, structure
-from cefm_core.abc_features.intervals import measure_intervals
+from cefm_core.abc_features.intervals import Maps, measure_intervals
 from cefm_core.abc_features.lesion import Lesion, find_lesion
 from cefm_core.abc_features.levels import measure_levels
 from cefm_core.abc_features.tds import measure_tds
 from cefm_core.abc_features.view import LesionView, make_view
 from cefm_core.config import AbcConfig
+from cefm_core.imaging.artefacts import Artefacts, find_artefacts
+
+#: Artefacts over more of the lesion than this are the lesion itself misread (a blue veil as ink); they are kept in.
+MAX_COVERED_SHARE = 0.3
 
 REASONS = (
     "reason",
@@ -28,16 +30,15 @@ REASONS = (
 )
 
 
-def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts: Any = None) -> dict:
+def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts: Artefacts | None = None) -> dict:
     """Measure asymmetry, border, colour and structure of one lesion.
 
     Args:
         rgb: (H, W, 3) uint8 image.
         mask: (H, W) bool, the lesion.
         config: Working scale, smallest lesion, number of perturbed masks.
-        artefacts: Object with bool masks ``hair``, ``vignette``, ``ink_or_ruler`` and ``glare`` of the image's size
-            (``cefm_core.imaging.artefacts.find_artefacts``), or None when no pixel is to be left out. The paper's
-            profile leaves none out.
+        artefacts: Pixels of hair, vignette, ink or ruler and glare, which the clinical profile leaves out; None to find
+            them here. The paper's profile leaves none out.
 
     Returns:
         A row of ``abc_features`` without the columns that the row driver fills. What cannot be measured is None and its
@@ -53,7 +54,10 @@ def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts:
     row = _facts(rgb, lesion)
     grey = "greyscale_source" in row["flags"]
     row |= _paper(rgb, lesion, grey, row["flags"])
-    excluded = None if artefacts is None else artefacts.hair | artefacts.vignette | artefacts.ink_or_ruler | artefacts.glare
+    excluded = (find_artefacts(rgb) if artefacts is None else artefacts).any
+    if covered_share(excluded, lesion) > MAX_COVERED_SHARE:
+        row["flags"].append("artefacts_over_lesion")
+        excluded = excluded & ~mask.astype(bool)
     view = make_view(rgb, lesion, excluded, config)
     row |= measure_clinical(view, grey, config)
     return row | measure_levels(row)
@@ -79,11 +83,19 @@ def measure_clinical(view: LesionView, grey: bool, config: AbcConfig) -> dict:
     pigment, points = border.pigment_map(view), border.outline(view.mask)
     part, row_reasons["border_reason"] = border.measure_abruptness(view, pigment, points)
     row |= part | border.measure_irregularity(view, points)
-    part, reasons = _colour(view, grey)
+    colours = None if grey or view.skin is None else colour.colour_map(view, view.skin)
+    part, reasons = _colour(view, grey, colours)
     row |= part | row_reasons | reasons
     row |= structure.measure_structures(view)
     row |= measure_tds(row)
-    return row | measure_intervals(view, polar, pigment, row, config.mask_samples)
+    return row | measure_intervals(Maps(view, polar, pigment, colours), row, config.mask_samples)
+
+
+def covered_share(excluded: np.ndarray, lesion: Lesion) -> float:
+    """Return the share of the lesion's pixels that are excluded; (H, W) bool."""
+    height, width = lesion.mask.shape
+    box = excluded[lesion.y0 : lesion.y0 + height, lesion.x0 : lesion.x0 + width]
+    return float((box & (lesion.mask > 0)).sum() / lesion.area_px)
 
 
 def _check_shapes(rgb: np.ndarray, mask: np.ndarray) -> None:
@@ -120,7 +132,7 @@ def _paper(rgb: np.ndarray, lesion: Lesion, grey: bool, flags: list[str]) -> dic
     return row | {"paper_colour_reason": "greyscale_source" if grey else None}
 
 
-def _colour(view: LesionView, grey: bool) -> tuple[dict, dict]:
+def _colour(view: LesionView, grey: bool, colours: np.ndarray | None) -> tuple[dict, dict]:
     """Colours, variety, hue and skin with their reasons."""
     if grey:
         return {}, dict.fromkeys(("colour_reason", "hue_reason", "skin_reason"), "greyscale_source")
@@ -128,11 +140,11 @@ def _colour(view: LesionView, grey: bool) -> tuple[dict, dict]:
     if not usable.any():
         return {}, dict.fromkeys(("colour_reason", "hue_reason"), "lesion_covered") | _skin(view)[1]
     row, hue_reason = colour.measure_hue(view.rgb[usable])
-    row |= colour.measure_variety(view, view.inside)
+    row |= colour.measure_variety(view.lab[usable])
     skin, skin_reason = _skin(view)
     row |= skin
-    if view.skin is not None:
-        row |= colour.measure_colours(view, view.inside, view.skin)
+    if colours is not None:
+        row |= colour.measure_colours(colours, usable)
     return row, {"hue_reason": hue_reason, "colour_reason": skin_reason["skin_reason"]} | skin_reason
 
 

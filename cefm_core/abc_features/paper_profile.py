@@ -19,8 +19,8 @@ from cefm_core.abc_features.lesion import Lesion
 WHITE = 255
 #: Released reading: long side of the frame on which contour and mask are compared, in pixels; HAM10000 is 600 x 450.
 FRAME_SIDE_PX = 600
-#: Released reading: points of the resampled contour.
-CONTOUR_POINTS = 100
+#: Released reading: points of the resampled contour, and placements of them.
+CONTOUR_POINTS, PHASES = 100, 8
 #: Released reading: long side of the lesion's box when its mask is compared with its mirror images, in pixels.
 MIRROR_SIDE_PX = 192
 #: Released reading: the authors' masks lie inside expert outlines by about this share of the long side.
@@ -139,9 +139,16 @@ def turning(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_turning(contour: np.ndarray, side: int) -> float:
-    """Return B2, released reading: mean of |dtheta / ds| at 100 points of the contour, in a frame 600 pixels long."""
-    turn, step = turning(resample_closed(contour * (FRAME_SIDE_PX / side), CONTOUR_POINTS))
-    return float(np.mean(np.abs(turn) / step))
+    """Return B2, released reading: mean of |dtheta / ds| at 100 points of the contour, in a frame 600 pixels long.
+
+    Where the first of the 100 points lies is arbitrary, so the mean is taken over ``PHASES`` placements of them.
+    """
+    points = resample_closed(contour * (FRAME_SIDE_PX / side), CONTOUR_POINTS * PHASES)
+    values = []
+    for phase in range(PHASES):
+        turn, step = turning(points[phase::PHASES])
+        values.append(np.mean(np.abs(turn) / step))
+    return float(np.mean(values))
 
 
 def mean_curvature(contour: np.ndarray) -> float:

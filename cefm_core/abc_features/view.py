@@ -39,6 +39,7 @@ class LesionView:
         diameter: Diameter of the disc of equal area, in pixels of the view.
         centroid: x and y of the lesion's centre of gravity.
         scale: Pixels of the view per pixel of the image.
+        cut: Whether the lesion reaches the end of the image.
         skin: (3,) CIELAB median of the surrounding skin, or None where too little is visible.
     """
 
@@ -51,6 +52,7 @@ class LesionView:
     diameter: float
     centroid: tuple[float, float]
     scale: float
+    cut: bool
     skin: np.ndarray | None
 
     @property
@@ -85,7 +87,9 @@ def make_view(rgb: np.ndarray, lesion: Lesion, excluded: np.ndarray | None, conf
     mask = soft.astype(np.float32) / 255
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     depth = signed_distance(mask >= 0.5)
-    return LesionView(small, lab, mask, valid, in_frame, depth, diameter, _centroid(mask), scale, _skin(lab, depth, valid, diameter))
+    return LesionView(
+        small, lab, mask, valid, in_frame, depth, diameter, _centroid(mask), scale, lesion.touches_frame, _skin(lab, depth, valid, diameter)
+    )
 
 
 def signed_distance(inside: np.ndarray) -> np.ndarray:

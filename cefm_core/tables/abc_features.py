@@ -177,7 +177,7 @@ TABLE = Table(
         Column("mask_sha256", "string", "SHA-256 of that mask's bytes", nullable=True),
         _reason("reason", "the whole lesion is"),
         Column(
-            "flags", "strings", "cut_by_frame, multiple_lesions, islands_ignored, greyscale_source, principal_axis_undefined", nullable=True
+            "flags", "strings", "cut_by_frame, multiple_lesions, islands_ignored, greyscale_source, principal_axis_undefined, artefacts_over_lesion", nullable=True
         ),
         _count("lesion_area_px", "Pixels of the measured component", 1, None, "reason"),
         _number("lesion_area_share", "Their share of the image", 0, 1, "reason"),
