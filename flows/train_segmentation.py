@@ -15,13 +15,14 @@ from typing import Annotated, Any
 import typer
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from flows.server import ensure_server
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Train the coarse network, or score it on held-out images.")
 
 
-@task(name="train_segmenter", persist_result=False, cache_policy=None)
+@task(name="train_segmenter", persist_result=False, cache_policy=NO_CACHE)
 def train_weights(metadata: Path, out: Path, checkpoint: Path, cache: Path | None, recipe: dict[str, Any]) -> dict[str, Any]:
     """Train to the end of the recipe and write the weights; return facts and the learning curve."""
     import numpy as np
@@ -43,7 +44,7 @@ def train_weights(metadata: Path, out: Path, checkpoint: Path, cache: Path | Non
     return {"sha256": digest, "facts": trained.facts, "learning_curve": trained.log_rows}
 
 
-@task(name="score_segmenter", persist_result=False, cache_policy=None)
+@task(name="score_segmenter", persist_result=False, cache_policy=NO_CACHE)
 def score_weights(metadata: Path, split: str, weights: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Run the coarse stage on one split; return the summary as Markdown and the worst images."""
     from cefm_core.config import CoarseConfig

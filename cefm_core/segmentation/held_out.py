@@ -12,6 +12,7 @@ import cv2
 
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.coarse import CoarseSegmenter
+from cefm_core.segmentation.postprocess import touches_border
 from cefm_core.segmentation.scores import Estimate, Scores, Summary, mask_scores, summarise, summarise_by
 from cefm_core.segmentation.training_data import TrainingRow
 
@@ -36,7 +37,8 @@ def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress
         progress: Called with the number of images done.
 
     Returns:
-        Results of :func:`cefm_core.segmentation.scores.mask_scores`, in order, with ``image_id`` and ``confidence``.
+        Results of :func:`cefm_core.segmentation.scores.mask_scores`, in order, with ``image_id``, ``confidence``, ``size`` (stratum of
+        the reference mask's share of the image) and ``frame`` (whether it reaches the image's edge).
 
     Raises:
         ConfigurationError: An image or mask cannot be read, or their sizes differ.
@@ -46,20 +48,23 @@ def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress
         bgr, mask = cv2.imread(str(row.image)), cv2.imread(str(row.mask), cv2.IMREAD_GRAYSCALE)
         if bgr is None or mask is None or bgr.shape[:2] != mask.shape:
             raise ConfigurationError(f"held-out data: image or mask of {row.image_id} is unreadable, or their sizes differ")
-        found = segmenter.segment([bgr[..., ::-1].copy()])[0]
-        extra: Scores = {"image_id": row.image_id, "confidence": found.row["confidence"]}
-        scores.append(mask_scores(found.mask, mask > 127) | extra)
+        found, reference = segmenter.segment([bgr[..., ::-1].copy()])[0], mask > 127
+        extra: Scores = {"image_id": row.image_id, "confidence": found.row["confidence"], "size": _size(float(reference.mean()))}
+        extra["frame"] = "cut by the frame" if touches_border(reference) else "whole in the frame"
+        scores.append(mask_scores(found.mask, reference) | extra)
         if progress is not None:
             progress(index + 1)
     return scores
 
 
 def summary_table(scores: Sequence[Scores], rows: Sequence[TrainingRow]) -> str:
-    """Return a Markdown table: a line for all images, each source and each diagnosis, with 95 % bootstrap intervals by group."""
+    """Return a Markdown table with 95 % bootstrap intervals by group: all images, each source, diagnosis, lesion size and frame contact."""
     groups = [row.group for row in rows]
     strata: dict[str, Summary] = {"all": summarise(scores, groups)}
     strata |= {f"source {k}": v for k, v in summarise_by(scores, [r.source for r in rows], groups).items()}
     strata |= {f"diagnosis {k}": v for k, v in summarise_by(scores, [r.diagnosis for r in rows], groups).items()}
+    strata |= {f"lesion {k}": v for k, v in summarise_by(scores, [s["size"] for s in scores], groups).items()}
+    strata |= {f"lesion {k}": v for k, v in summarise_by(scores, [s["frame"] for s in scores], groups).items()}
     lines = ["| images | n | " + " | ".join(title for _, title in SHOWN) + " |", "| --- | ---: |" + " ---: |" * len(SHOWN)]
     for name, summary in strata.items():
         cells = [_cell(summary.figures[key]) for key, _ in SHOWN]
@@ -71,6 +76,11 @@ def worst(scores: Sequence[Scores], count: int) -> list[dict[str, Any]]:
     """Return the images of lowest Dice, lowest first; ties by image id. Images whose Dice is undefined are left out."""
     known = [s for s in scores if s["dice"] is not None]
     return sorted(known, key=lambda s: (s["dice"], s["image_id"]))[:count]
+
+
+def _size(share: float) -> str:
+    bounds = ((0.05, "below 5 % of the image"), (0.15, "from 5 to 15 %"), (0.35, "from 15 to 35 %"))
+    return next((name for bound, name in bounds if share < bound), "over 35 %")
 
 
 def _cell(estimate: Estimate) -> str:

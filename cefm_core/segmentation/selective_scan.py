@@ -14,6 +14,8 @@ The layers around the scan do not belong here.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,7 +106,7 @@ def scan_time_major(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, c
     Returns:
         y of the shape of ``u``.
     """
-    result: Tensor = _Scan.apply(u.contiguous(), delta.contiguous(), A.contiguous(), B.contiguous(), C.contiguous(), chunks)  # type: ignore[no-untyped-call]
+    result: Tensor = _Scan.apply(u, delta, A, B, C, chunks)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -115,16 +117,25 @@ class _Scan(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int) -> Tensor:
         drive = delta * u
         tiles = _tiles(delta, A)
-        work = delta.new_empty(2, tiles[0].stop, *A.shape, delta.shape[-1])
-        decays = [_decay(delta[tile], A, None) for tile in tiles] if chunks > 1 else None
-        state = _entry_states(drive, delta, A, B, decays, chunks, tiles, work[0])
+        # One chunk needs the decay of a tile only once; several need it twice, and reading it again is cheaper than the exponential.
+        kept = len(u) if chunks > 1 else tiles[0].stop
+        states_of, work, decay_of = _buffers(delta, A, tiles[0].stop, tiles[0].stop, kept)
+        decay_steps, state_steps = decay_of.unbind(0), states_of.unbind(0)
+        state = drive.new_zeros(*A.shape, drive.shape[-1])
+        if chunks > 1:
+            _decay(delta, A, decay_of)
+            for tile in tiles:
+                _inject(drive[tile], B[tile], states_of)
+                state = _run(decay_steps[tile], state_steps, state)
+            state = _carry(state, _decay(delta.sum(0, keepdim=True), A)[0], chunks, backwards=False)
         y, starts = torch.empty_like(u), []
-        for index, tile in enumerate(tiles):
+        for tile in tiles:
             starts.append(state)
-            states = _inject(drive[tile], B[tile], work[0])
-            decay = decays[index] if decays is not None else _decay(delta[tile], A, work[1])
-            state = _run(decay, states, state)
-            torch.sum(torch.mul(states, C[tile].unsqueeze(1), out=work[1][: len(states)]), 2, out=y[tile])
+            states = _inject(drive[tile], B[tile], states_of)
+            if chunks == 1:
+                _decay(delta[tile], A, decay_of)
+            state = _run(decay_steps[tile] if chunks > 1 else decay_steps[: len(states)], state_steps, state)
+            torch.sum(torch.mul(states, C[tile].unsqueeze(1), out=work[: len(states)]), 2, out=y[tile])
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(u, delta, A, B, C, torch.stack(starts))
             ctx.chunks, ctx.tiles = chunks, tiles
@@ -143,12 +154,12 @@ class _Scan(torch.autograd.Function):
             torch.empty_like(B),
             torch.empty_like(C),
         )
-        buffers = delta.new_empty(4, ctx.tiles[0].stop, *A.shape, delta.shape[-1])
+        buffers = _buffers(delta, A, *[ctx.tiles[0].stop] * 4)
         for index in range(len(ctx.tiles) - 1, -1, -1):
             tile = ctx.tiles[index]
             decay, states = _decay(delta[tile], A, buffers[0]), _inject(drive[tile], B[tile], buffers[1])
             work = buffers[3][: len(states)]
-            _run(decay, states, starts[index])
+            _run(decay.unbind(0), states.unbind(0), starts[index])
             g = _inject(gy[tile], C[tile], buffers[2])
             incoming = _run_back(decay, g, incoming)
             torch.sum(torch.mul(states, gy[tile].unsqueeze(2), out=work), 1, out=gC[tile])
@@ -169,10 +180,30 @@ def _tiles(delta: Tensor, A: Tensor) -> list[slice]:
     return [slice(start, min(start + size, steps)) for start in range(0, steps, size)]
 
 
-def _decay(delta: Tensor, A: Tensor, out: Tensor | None) -> Tensor:
+class _Memory(threading.local):
+    """One flat buffer a thread: fresh memory costs a page fault every 4 kB, more than the arithmetic done in it."""
+
+    flat: Tensor | None = None
+
+
+_memory = _Memory()
+
+
+def _buffers(delta: Tensor, A: Tensor, *steps: int) -> list[Tensor]:
+    """Return uninitialised arrays (steps, channels, states, sequences), valid until the next call in this thread."""
+    numbers = A.numel() * delta.shape[-1]
+    with torch.inference_mode(False):  # usable in and out of inference mode
+        flat = _memory.flat
+        if flat is None or flat.numel() < numbers * sum(steps) or flat.dtype != delta.dtype or flat.device != delta.device:
+            flat = _memory.flat = torch.empty(numbers * sum(steps), dtype=delta.dtype, device=delta.device)
+    parts = flat[: numbers * sum(steps)].split([numbers * n for n in steps])
+    return [part.view(n, *A.shape, delta.shape[-1]) for part, n in zip(parts, steps, strict=True)]
+
+
+def _decay(delta: Tensor, A: Tensor, out: Tensor | None = None) -> Tensor:
     """Return exp(delta * A), (steps, channels, states, sequences), in the first steps of ``out`` where that is given."""
-    out = out[: len(delta)] if out is not None else delta.new_empty(len(delta), *A.shape, delta.shape[-1])
-    return torch.mul(delta.unsqueeze(2), A.unsqueeze(-1), out=out).exp_()
+    product = torch.mul(delta.unsqueeze(2), A.unsqueeze(-1), out=None if out is None else out[: len(delta)])
+    return product.exp_()
 
 
 def _inject(drive: Tensor, weight: Tensor, out: Tensor) -> Tensor:
@@ -180,10 +211,10 @@ def _inject(drive: Tensor, weight: Tensor, out: Tensor) -> Tensor:
     return torch.mul(drive.unsqueeze(2), weight.unsqueeze(1), out=out[: len(drive)])
 
 
-def _run(decay: Tensor, states: Tensor, start: Tensor) -> Tensor:
-    """Turn injections into states in place, from the state ``start``; return the last state."""
+def _run(decay: Sequence[Tensor], states: Sequence[Tensor], start: Tensor) -> Tensor:
+    """Turn injections into states in place, as many steps as ``decay`` has, from the state ``start``; return the last state."""
     previous = start
-    for a, h in zip(decay.unbind(0), states.unbind(0), strict=True):
+    for a, h in zip(decay, states, strict=False):
         h.addcmul_(a, previous)
         previous = h
     return previous.clone()
@@ -198,34 +229,24 @@ def _run_back(decay: Tensor, g: Tensor, incoming: Tensor) -> Tensor:
     return incoming
 
 
-def _entry_states(
-    drive: Tensor, delta: Tensor, A: Tensor, B: Tensor, decays: list[Tensor] | None, chunks: int, tiles: list[slice], work: Tensor
-) -> Tensor:
-    """Return the state that enters each chunk, (channels, states, sequences)."""
-    state = drive.new_zeros(*A.shape, drive.shape[-1])
-    if decays is None:
-        return state
-    for tile, decay in zip(tiles, decays, strict=True):
-        state = _run(decay, _inject(drive[tile], B[tile], work), state)
-    return _carry(state, _decay(delta.sum(0, keepdim=True), A, None)[0], chunks, order=range(1, chunks), step=-1)
-
-
 def _exit_gradients(gy: Tensor, delta: Tensor, A: Tensor, C: Tensor, chunks: int, tiles: list[slice]) -> Tensor:
     """Return the gradient that comes back into each chunk from the chunk after it, (channels, states, sequences)."""
     incoming = gy.new_zeros(*A.shape, gy.shape[-1])
     if chunks == 1:
         return incoming
-    work = gy.new_empty(2, tiles[0].stop, *A.shape, gy.shape[-1])
+    work = _buffers(gy, A, tiles[0].stop, tiles[0].stop)
     for tile in reversed(tiles):
         incoming = _run_back(_decay(delta[tile], A, work[0]), _inject(gy[tile], C[tile], work[1]), incoming)
-    return _carry(incoming, _decay(delta.sum(0, keepdim=True), A, None)[0], chunks, order=range(chunks - 2, -1, -1), step=1)
+    return _carry(incoming, _decay(delta.sum(0, keepdim=True), A)[0], chunks, backwards=True)
 
 
-def _carry(local: Tensor, product: Tensor, chunks: int, order: range, step: int) -> Tensor:
-    """Chain the chunks: what enters chunk k is what chunk k + step made by itself, plus what entered that one times its total decay."""
+def _carry(local: Tensor, product: Tensor, chunks: int, *, backwards: bool) -> Tensor:
+    """Chain the chunks: what enters a chunk is what the one before it made by itself, plus what entered that one times its total decay."""
     shape = (*local.shape[:2], chunks, -1)
-    local, product = local.reshape(shape), product.reshape(shape)
     carried = torch.zeros_like(local)
-    for k in order:
-        carried[:, :, k] = local[:, :, k + step] + product[:, :, k + step] * carried[:, :, k + step]
-    return carried.flatten(2)
+    parts = [x.reshape(shape).unbind(2) for x in (local, product, carried)]
+    if backwards:
+        parts = [x[::-1] for x in parts]
+    for k in range(1, chunks):
+        torch.addcmul(parts[0][k - 1], parts[1][k - 1], parts[2][k - 1], out=parts[2][k])
+    return carried
