@@ -44,12 +44,14 @@ def group_resamples(codes: NDArray[np.int64], samples: int, seed: int) -> NDArra
     return counts[:, codes]
 
 
-def percentile_interval(values: NDArray[np.float64], groups: int) -> Interval:
+def percentile_interval(values: NDArray[np.float64], groups: int, biased_from: float | None = None) -> Interval:
     """Return the 2.5th and 97.5th percentile of the resamples, or the reason why they would mislead.
 
     Args:
         values: Shape (resamples,), NaN where a resample left the metric undefined.
         groups: Number of groups that were drawn from.
+        biased_from: For a metric that resampling inflates (the calibration error, a sum of distances): its value on the rows. The
+            resamples are then shifted down by their mean excess over it, and the interval is cut off at 0.
     """
     defined = values[np.isfinite(values)]
     if groups < MIN_GROUPS or defined.size < MIN_DEFINED_SHARE * values.size:
@@ -57,4 +59,7 @@ def percentile_interval(values: NDArray[np.float64], groups: int) -> Interval:
     low, high = np.percentile(defined, [2.5, 97.5])
     if defined.max() - defined.min() < 1e-12:
         return Interval(None, None, "no_spread")
+    if biased_from is not None:
+        excess = float(defined.mean()) - biased_from
+        low, high = max(0.0, low - excess), max(0.0, high - excess)
     return Interval(float(low), float(high))

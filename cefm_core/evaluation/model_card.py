@@ -102,7 +102,7 @@ def _bias(rows: Rows, config: EvaluationConfig) -> str:
     header = ["split", "stratum", "melanomas / images", "AUC", "gap to the rest", "sensitivity", "specificity", "ECE"]
     note = (
         f"A stratum with fewer than {config.min_stratum} melanomas or nevi says too_few. Many strata are compared, so single gaps arise "
-        "by chance. Resampling inflates the calibration error: the lower end of its interval is often near the value itself."
+        "by chance."
     )
     return table(header, lines) + "\n\n" + note
 
@@ -180,7 +180,8 @@ def write_model_card(
     pictures = "\n\n".join(f"![{FIGURE_LABELS.get(name, name)}]({name})" for name in figures or []) or "None could be drawn."
     how = (
         f"Intervals are 95 % percentile intervals of {config.bootstrap_samples} bootstrap resamples of whole groups (patient, lesion or "
-        f"duplicates), seed {config.bootstrap_seed}. Differences are paired. DeLong's p takes images as independent."
+        f"duplicates), seed {config.bootstrap_seed}. Differences are paired. DeLong's p takes images as independent. "
+        "Resamples of the calibration error, which resampling inflates, are shifted back by their mean excess."
     )
     sections = [
         f"# Model card: {facts.get('name') or 'CEFM'}",

@@ -24,6 +24,13 @@ def group_count(codes: NDArray[np.int64]) -> int:
     return int(np.unique(codes).size)
 
 
+def metric_interval(name: str, point: Measured, samples: dict[str, NDArray[np.float64]], groups: int) -> Interval:
+    """Return the interval of one metric from its resamples; `no_interval` for one that is not resampled."""
+    if name not in samples:
+        return NO_INTERVAL
+    return percentile_interval(samples[name], groups, point.value if name == "ece" else None)
+
+
 def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> Rows:
     """Every metric of one model on the rows of a cohort that it scored, with intervals."""
     cohort = cohort.scored_by(column)
@@ -39,7 +46,7 @@ def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> 
             points[name],
             n=cohort.n,
             n_positive=cohort.n_positive,
-            interval=percentile_interval(samples[name], groups) if name in samples else NO_INTERVAL,
+            interval=metric_interval(name, points[name], samples, groups),
         )
         for name in METRIC_NAMES
     ]
@@ -83,7 +90,7 @@ def stratum_rows(
     groups = group_count(cohort.codes[inside])
     rows = []
     for name in STRATUM_METRICS:
-        interval = percentile_interval(samples[name], groups) if name in samples else NO_INTERVAL
+        interval = metric_interval(name, points[name], samples, groups)
         rows.append(_stratum_row(cohort, inside, model, stratum, name, points[name], interval))
     rest = ~inside
     gap, interval = Measured(None, "too_few"), NO_INTERVAL

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cefm_core.evaluation.bootstrap import group_codes, group_resamples, percentile_interval
+from cefm_core.evaluation.calibration import expected_calibration_error
 from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics
 from cefm_core.evaluation.rows import Measured
 from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
@@ -84,3 +85,15 @@ def test_interval_covers_the_true_auc_about_as_often_as_it_claims():
 )
 def test_misleading_intervals_are_withheld(values, groups, reason):
     assert percentile_interval(values, groups) == (None, None, reason)
+
+
+def test_calibration_error_of_a_calibrated_score_is_not_inflated_by_resampling():
+    rng = np.random.default_rng(8)
+    probability = rng.random(400)
+    target = (rng.random(400) < probability).astype(np.int64)
+    samples = resampled_metrics(group_resamples(np.arange(400), 300, 0), target, probability, THRESHOLD, ("ece",))["ece"]
+    point = expected_calibration_error(target, probability)
+    plain, shifted = percentile_interval(samples, 400), percentile_interval(samples, 400, biased_from=point)
+    assert samples.mean() > point + 0.01
+    assert 0 <= shifted.low < point < shifted.high < plain.high
+    assert shifted.high - shifted.low == pytest.approx(plain.high - plain.low, abs=0.01)
