@@ -14,6 +14,7 @@ from cefm_core.reports.sentences import Sentence
 from cefm_core.reports.verdict import Reason
 
 _CUT_REASONS = ("cut_by_frame", "touches_border")
+_SITE = re.compile(r"\b(?:sites?|located (?:on|at)|location|ort)\b(?:\s+(?:is|was|of|the|a|lesion|recorded|as|on|ist|:))*\s+([a-zäöüß ]+)")
 _COLOURS = ("white", "red", "light brown", "dark brown", "blue gray", "black")
 
 
@@ -73,7 +74,7 @@ def check_findings(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon
         stated = any(mention.topic in sentence.topics_at(number.start) for number in sentence.numbers)
         if present is None:
             yield Reason("finding_invented", text, mention.topic.facts[0])
-        elif (colour in present) == sentence.negated_around(mention.start) and not (share is not None and stated):
+        elif (colour in present) == sentence.negated(mention.start, around=True) and not (share is not None and stated):
             yield Reason("finding_contradicted", text, mention.topic.facts[0])
     if not has_descriptor:
         yield from _not_found(sentence, text, facts, lexicon)
@@ -113,14 +114,14 @@ def check_states(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, 
             if truth is None or truth == sentence.negated(match.start(), window=9):
                 yield Reason("state_contradicted", text, fact_id)
     yield from _flags(sentence, text, facts, lexicon, words)
-    yield from _metadata(sentence, text, facts, lexicon)
+    yield from _metadata(sentence, text, facts, lexicon, words)
     yield from _named_values(lowered, text, facts, words)
 
 
 def check_cut(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
     """Check whether the frame cuts the lesion, in the reason of a statement too."""
     for match in lexicon.states["cut"].finditer(sentence.text):
-        if _is_cut(facts) == sentence.negated(match.start()):
+        if _is_cut(facts) == sentence.negated(match.start(), window=3):
             yield Reason("state_contradicted", text, "abc.flags")
 
 
@@ -148,16 +149,14 @@ def _flags(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words:
         yield Reason("state_contradicted", text, "quality.flags")
 
 
-def _metadata(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
+def _metadata(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language) -> Iterator[Reason]:
     """Sex and site as recorded."""
     sex, site = facts.get("meta.sex"), facts.get("meta.site")
     for name in ("female", "male"):
         if lexicon.states[name].search(sentence.text) and (sex is None or sex.value != name):
             yield Reason("state_contradicted", text, "meta.sex")
-    for match in re.finditer(
-        r"\b(?:sites?|located (?:on|at)|location)\b(?:\s+(?:is|was|of|the|a|lesion|recorded|as|on|:))*\s+([a-z ]+)", sentence.text.lower()
-    ):
-        said = {word for word in (*known_sites().values(), "other") if match.group(1).startswith(word)}
+    for match in _SITE.finditer(sentence.text.lower()):
+        said = {site for site in (*known_sites().values(), "other") if match.group(1).startswith(words.word("site", site).lower())}
         if said and (site is None or site.value not in said):
             yield Reason("state_contradicted", text, "meta.site")
 

@@ -173,7 +173,7 @@ def _claim(claim: Claim, facts: Facts) -> dict[str, Any]:
     known = [fact for fact_id in claim.facts if (fact := facts.get(fact_id)) is not None]
     sources = list(dict.fromkeys(fact.source for fact in known))
     title = "\n".join(f"{row['name']}: {row['value']}" for row in map(ledger_row, known))
-    return {"text": claim.text, "facts": " ".join(claim.facts), "sources": sources, "title": title}
+    return {"text": claim.text.replace(" %", "\u00a0%"), "facts": " ".join(claim.facts), "sources": sources, "title": title}
 
 
 def ledger_row(fact: Fact) -> dict[str, str]:

@@ -60,6 +60,7 @@ class Lexicon:
     states: Mapping[str, re.Pattern[str]]
     quantity_words: Mapping[str, int]
     languages: Mapping[str, frozenset[str]]
+    negation_follows: bool = False
 
     def topic(self, name: str) -> Topic:
         """Return the topic of a name."""
@@ -89,6 +90,7 @@ def load_lexicon(language: str) -> Lexicon:
         states={name: _word(pattern) for name, pattern in data["states"].items()},
         quantity_words=data["quantity_words"],
         languages={code: frozenset(words.split()) for code, words in data["languages"].items()},
+        negation_follows=data.get("negation_follows", False),
     )
 
 

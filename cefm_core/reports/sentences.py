@@ -18,7 +18,7 @@ _PAIR = re.compile(rf"(?<![\w.,])({_NUMBER}){_UNIT}\s*(?:to|bis|–|—|-|until)
 _BETWEEN = re.compile(rf"(?:between|zwischen)\s+({_NUMBER}){_UNIT}\s+(?:and|und)\s+({_NUMBER})({_UNIT})(?!\w)", re.IGNORECASE)
 _PERCENT = re.compile(r"\A\s?(?:%|percent|per cent|Prozent)", re.IGNORECASE)
 _LEVEL_BEFORE = re.compile(r"(?:levels?|Stufen?)\s*(?:is|of|:|=|ist|von)?\s*\Z", re.IGNORECASE)
-_SCALE_BEFORE = re.compile(r"(?:\d\s*(?:of|out of|von|/)|\A\s*(?:of|von))\s*(?:the\s+|den\s+|a possible\s+)?\Z", re.IGNORECASE)
+_SCALE_BEFORE = re.compile(r"(?:\d\s*(?:of|out of|von|der|/)|\A\s*(?:of|von))\s*(?:the\s+|den\s+|a possible\s+)?\Z", re.IGNORECASE)
 _LEVEL_SCALE = re.compile(rf"(?:levels?|Stufen?)\s*(?:is|of|:|=|ist|von)?\s*{_NUMBER}\s*(?:of|out of|von|/)\s*\Z", re.IGNORECASE)
 _PUNCTUATION = re.compile(r"[;:()–—]|,(?=\s)|\.(?=\s|\Z)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÄÖÜ“\"„(<{])")
@@ -63,7 +63,8 @@ class Sentence:
         clauses: (start, end) of each clause.
         mentions: Topics in order.
         numbers: Numbers in order.
-        negations: Where negating words begin.
+        negations: Where negating words begin and end.
+        negation_follows: Whether the language also negates behind the word (German ``nicht``).
     """
 
     text: str
@@ -71,6 +72,7 @@ class Sentence:
     mentions: tuple[Mention, ...]
     numbers: tuple[Number, ...]
     negations: tuple[tuple[int, int], ...]
+    negation_follows: bool = False
 
     def clause(self, position: int) -> tuple[int, int]:
         """Return the clause that holds a position."""
@@ -97,16 +99,19 @@ class Sentence:
             return min(own, key=lambda m: (max(m.start - end, start - m.end, 0), m.start)).topic
         return next(iter(self.topics_at(start)), None)
 
-    def negated(self, position: int, window: int = 5) -> bool:
-        """Return whether a negating word stands in the same clause, at most ``window`` words before a position."""
-        start, _ = self.clause(position)
-        return any(start <= s < position and len(self.text[e:position].split()) <= window for s, e in self.negations)
+    def negated(self, position: int, window: int = 5, *, around: bool = False) -> bool:
+        """Return whether the word at a position is negated within its clause.
 
-    def negated_around(self, position: int, window: int = 5) -> bool:
-        """Return whether a negating word stands before or shortly after a position in its clause (``black was not found``)."""
-        _, end = self.clause(position)
-        after = any(position < s < end and len(self.text[position:s].split()) <= window for s, _ in self.negations)
-        return after or self.negated(position, window)
+        Args:
+            position: Where the word begins.
+            window: Most words between it and the negating word.
+            around: Whether a negating word may also follow (``black was not found``); in some languages it always may.
+        """
+        start, end = self.clause(position)
+        if any(start <= s < position and len(self.text[e:position].split()) <= window for s, e in self.negations):
+            return True
+        follows = around or self.negation_follows
+        return follows and any(position < s < end and len(self.text[position:s].split()) <= window for s, _ in self.negations)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -125,6 +130,7 @@ def take_apart(text: str, language: str) -> Sentence:
         mentions=_mentions(text, lexicon),
         numbers=_numbers(text, lexicon, pairs),
         negations=tuple((m.start(), m.end()) for m in lexicon.patterns["negation"].finditer(text)),
+        negation_follows=lexicon.negation_follows,
     )
 
 

@@ -170,3 +170,44 @@ def test_a_report_on_nothing_measured_passes():
 def test_a_language_without_a_lexicon_is_a_configuration_error(facts):
     with pytest.raises(ConfigurationError, match="xx"):
         check_report(facts, write_report(facts).claims, "xx")
+
+
+def german(facts, text, *fact_ids):
+    report = write_report(facts, "de")
+    return {reason.code for reason in check_report(facts, replace(report, claims=(*report.claims, Claim("risk", text, fact_ids)))).reasons}
+
+
+def test_german_reports_pass_as_claims_and_text(facts):
+    report = write_report(facts, "de")
+    assert check_report(facts, report).ok and check_report(facts, render_text(report), "de").ok
+
+
+@pytest.mark.parametrize(
+    ("text", "fact_ids", "code"),
+    [
+        ("Der Asymmetrie-Score ist 1,7 von 2.", (A,), "number_unsupported"),
+        ("Die Läsion zeigt geringe Asymmetrie.", (A,), "level_contradicted"),
+        ("Die Läsion ist symmetrisch.", (A,), "level_contradicted"),
+        ("Die Begrenzung ist regelmäßig.", (B,), "level_contradicted"),
+        ("Die Wahrscheinlichkeit ist sehr hoch.", (P,), "level_contradicted"),
+        ("Das Modell enthält sich bei diesem Bild.", ("model.abstain",), "state_contradicted"),
+        ("Die verfeinerte Maske wurde nicht angenommen.", ("mask.decision",), "state_contradicted"),
+        ("Die Asymmetrie wurde nicht gemessen.", (A,), "missing_contradicted"),
+        ("Die Läsion ist ein Melanom.", (P,), "diagnosis"),
+        ("Die Läsion ist gutartig.", (P,), "diagnosis"),
+        ("Der Durchmesser ist 5 mm.", ("scope.diameter",), "diameter"),
+        ("Ein blau-weißer Schleier ist zu sehen.", (A,), "finding_invented"),
+        ("The lesion is shown with the border that was not measured by this.", (B,), "language"),
+    ],
+)
+def test_false_german_statements_are_refused(facts, text, fact_ids, code):
+    assert code in german(facts, text, *fact_ids)
+
+
+def test_every_language_has_a_lexicon_with_the_same_topics():
+    from cefm_core.reports.language import languages
+    from cefm_core.reports.lexicon import load_lexicon
+
+    english = {(topic.name, topic.facts) for topic in load_lexicon("en").topics}
+    for language in languages():
+        assert {(topic.name, topic.facts) for topic in load_lexicon(language).topics} == english
