@@ -106,8 +106,10 @@ def scan_time_major(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, c
     Returns:
         y of the shape of ``u``.
     """
-    result: Tensor = _Scan.apply(u, delta, A, B, C, chunks)  # type: ignore[no-untyped-call]
-    return result
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (u, delta, A, B, C)):
+        result: Tensor = _Scan.apply(u, delta, A, B, C, chunks)  # type: ignore[no-untyped-call]
+        return result
+    return _forward(u, delta, A, B, C, chunks)[0]
 
 
 class _Scan(torch.autograd.Function):
@@ -115,30 +117,9 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int) -> Tensor:
-        drive = delta * u
-        tiles = _tiles(delta, A)
-        # One chunk needs the decay of a tile only once; several need it twice, and reading it again is cheaper than the exponential.
-        kept = len(u) if chunks > 1 else tiles[0].stop
-        states_of, work, decay_of = _buffers(delta, A, tiles[0].stop, tiles[0].stop, kept)
-        decay_steps, state_steps = decay_of.unbind(0), states_of.unbind(0)
-        state = drive.new_zeros(*A.shape, drive.shape[-1])
-        if chunks > 1:
-            _decay(delta, A, decay_of)
-            for tile in tiles:
-                _inject(drive[tile], B[tile], states_of)
-                state = _run(decay_steps[tile], state_steps, state)
-            state = _carry(state, _decay(delta.sum(0, keepdim=True), A)[0], chunks, backwards=False)
-        y, starts = torch.empty_like(u), []
-        for tile in tiles:
-            starts.append(state)
-            states = _inject(drive[tile], B[tile], states_of)
-            if chunks == 1:
-                _decay(delta[tile], A, decay_of)
-            state = _run(decay_steps[tile] if chunks > 1 else decay_steps[: len(states)], state_steps, state)
-            torch.sum(torch.mul(states, C[tile].unsqueeze(1), out=work[: len(states)]), 2, out=y[tile])
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(u, delta, A, B, C, torch.stack(starts))
-            ctx.chunks, ctx.tiles = chunks, tiles
+        y, starts, ctx.tiles = _forward(u, delta, A, B, C, chunks)
+        ctx.save_for_backward(u, delta, A, B, C, torch.stack(starts))
+        ctx.chunks = chunks
         return y
 
     @staticmethod
@@ -171,6 +152,32 @@ class _Scan(torch.autograd.Function):
             torch.sum(torch.mul(g, A.unsqueeze(-1), out=work), 2, out=g_delta[tile])
             gA += torch.mul(g, delta[tile].unsqueeze(2), out=work).sum((0, 3))
         return g_drive * delta, g_delta + g_drive * u, gA, gB, gC, None
+
+
+def _forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int) -> tuple[Tensor, list[Tensor], list[slice]]:
+    """Return y, the state at the start of each tile, and the tiles."""
+    drive = delta * u
+    tiles = _tiles(delta, A)
+    # One chunk needs the decay of a tile only once; several need it twice, and reading it again is cheaper than the exponential.
+    kept = len(u) if chunks > 1 else tiles[0].stop
+    states_of, work, decay_of = _buffers(delta, A, tiles[0].stop, tiles[0].stop, kept)
+    decay_steps, state_steps = decay_of.unbind(0), states_of.unbind(0)
+    state = drive.new_zeros(*A.shape, drive.shape[-1])
+    if chunks > 1:
+        _decay(delta, A, decay_of)
+        for tile in tiles:
+            _inject(drive[tile], B[tile], states_of)
+            state = _run(decay_steps[tile], state_steps, state)
+        state = _carry(state, _decay(delta.sum(0, keepdim=True), A)[0], chunks, backwards=False)
+    y, starts = torch.empty_like(u), []
+    for tile in tiles:
+        starts.append(state)
+        states = _inject(drive[tile], B[tile], states_of)
+        if chunks == 1:
+            _decay(delta[tile], A, decay_of)
+        state = _run(decay_steps[tile] if chunks > 1 else decay_steps[: len(states)], state_steps, state)
+        torch.sum(torch.mul(states, C[tile].unsqueeze(1), out=work[: len(states)]), 2, out=y[tile])
+    return y, starts, tiles
 
 
 def _tiles(delta: Tensor, A: Tensor) -> list[slice]:

@@ -18,7 +18,7 @@ def rows(tmp_path):
     for i, centre in enumerate((40, 60, 80)):
         inside = np.hypot(y - 64, x - centre) < 30
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.where(inside[..., None], (48, 66, 105), (158, 178, 222)).astype(np.uint8))
-        reference = inside if i < 2 else np.hypot(y - 10, x - 150) < 9  # the third reference lies elsewhere
+        reference = inside if i < 2 else np.hypot(y - 10, x - 155) < 9  # the third reference lies elsewhere
         cv2.imwrite(str(tmp_path / f"{i}m.png"), reference.astype(np.uint8) * 255)
         found.append(TrainingRow(f"i{i}", tmp_path / f"{i}.png", tmp_path / f"{i}m.png", "AB"[i % 2], "nevus", "val", f"i{i}"))
     return found
