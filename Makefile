@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STORE ?= demo-store
-IMAGES ?= 120
+IMAGES ?= 200
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo setup test check format docs bench constraints clean

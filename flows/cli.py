@@ -33,7 +33,7 @@ OutFile = Annotated[Path, typer.Option("--out", help="Parquet file to write")]
 @app.command()
 def demo(
     store: StoreOption = "demo-store",
-    images: Annotated[int, typer.Option(help="Number of rendered lesions")] = 120,
+    images: Annotated[int, typer.Option(help="Number of rendered photographs")] = 200,
     settings: SettingsOption = None,
     set_: SetOption = None,
     json_: JsonOption = False,

@@ -12,6 +12,8 @@ from flows.console import follow_progress, say
 from flows.server import ensure_server, ui_url
 
 _DEMO_SEED = 20240601
+# So few images need a larger held-out part than a data set for the evaluation to say anything.
+_DEMO_VAL_SHARE = 0.3
 
 
 def run(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
@@ -28,6 +30,7 @@ def demo(store: str, images: int, config: CefmConfig, as_json: bool) -> None:
     folder = (local_path(normalise_uri(store)) or Path("demo-store").resolve()) / "source"
     say(f"rendering {images} lesions in {folder}")
     write_phantom_dataset(folder, images, _DEMO_SEED)
+    config = config.model_copy(update={"manifest": config.manifest.model_copy(update={"val_share": _DEMO_VAL_SHARE})})
     run(str(folder), str(folder / "metadata.csv"), store, config, (), as_json)
 
 
