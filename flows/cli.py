@@ -21,7 +21,8 @@ app = typer.Typer(
     help="Explainable melanoma analysis of dermoscopic images at data-set scale. Research software, not a medical device.",
 )
 
-StoreOption = Annotated[str, typer.Option("--store", help="Store: a folder, or s3://, gs://, az://")]
+_STORE = "demo-store"
+StoreOption = Annotated[str, typer.Option("--store", envvar="CEFM_STORE", help="Store: a folder, or s3://, gs://, az://")]
 SettingsOption = Annotated[Path | None, typer.Option("--settings", help="TOML file with a table per stage")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="One setting, e.g. --set coarse.threshold=0.4; may be given again")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line")]
@@ -32,7 +33,7 @@ OutFile = Annotated[Path, typer.Option("--out", help="Parquet file to write")]
 
 @app.command()
 def demo(
-    store: StoreOption = "demo-store",
+    store: StoreOption = _STORE,
     images: Annotated[int, typer.Option(help="Number of rendered photographs")] = 200,
     settings: SettingsOption = None,
     set_: SetOption = None,
@@ -144,7 +145,7 @@ def paper_tables(
 
 
 @app.command()
-def facts(image_id: str, store: StoreOption) -> None:
+def facts(image_id: str, store: StoreOption = _STORE) -> None:
     """Print the facts a report on one image may state, as JSON."""
     from flows.commands.inspect import facts as command
 
@@ -160,7 +161,7 @@ def check_report(facts: Path, report: Path) -> None:
 
 
 @app.command()
-def show(image_id: str, store: StoreOption) -> None:
+def show(image_id: str, store: StoreOption = _STORE) -> None:
     """Print everything known about one image, with lineage."""
     from flows.commands.inspect import show as command
 
@@ -168,15 +169,15 @@ def show(image_id: str, store: StoreOption) -> None:
 
 
 @app.command()
-def diff(version_a: int, version_b: int, store: StoreOption, json_: JsonOption = False) -> None:
-    """Print what changed between two published versions."""
+def diff(run_a: str, run_b: str, store: StoreOption = _STORE, json_: JsonOption = False) -> None:
+    """Print what changed between two runs (by id) or published versions (by number)."""
     from flows.commands.inspect import diff as command
 
-    command(version_a, version_b, store, json_)
+    command(run_a, run_b, store, json_)
 
 
 @app.command()
-def why(key: str, store: StoreOption) -> None:
+def why(key: str, store: StoreOption = _STORE) -> None:
     """Name the part of a stage's fingerprint that changed: KEY is a stage name or a fingerprint's digest."""
     from flows.commands.inspect import why as command
 
@@ -185,7 +186,7 @@ def why(key: str, store: StoreOption) -> None:
 
 @app.command()
 def doctor(
-    store: StoreOption,
+    store: StoreOption = _STORE,
     source: Annotated[str | None, typer.Option("--source", help="Source images")] = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
@@ -198,7 +199,7 @@ def doctor(
 
 @app.command()
 def serve(
-    store: StoreOption = "demo-store",
+    store: StoreOption = _STORE,
     port: Annotated[int, typer.Option(help="Port of the report site on 127.0.0.1")] = 8080,
 ) -> None:
     """Serve the Prefect UI and the report site of a store on this machine until interrupted."""

@@ -14,7 +14,7 @@ from flows.stage_run import FlowResult
 from flows.summary import RunSummary, summarise, summary_markdown
 from flows.train_alignment import train_alignment
 from flows.write_reports import write_reports
-from storage.versions import latest_number, publish
+from storage.versions import latest_number, publish, record_run
 from tasks.context import RunContext
 from tasks.publish_site import publish_site
 from tasks.rows import collect_rejects
@@ -37,6 +37,7 @@ def full_run(context: RunContext) -> RunSummary:
         context, result.outputs, stages, result.gates, result.facts | {"version": version, "commit": commit()}
     ).result()
     summary = summarise(context, result, version, site)
+    record_run(store, context.run_id, summary.model_dump(mode="json") | {"commit": commit(), "context": context.model_dump(mode="json")})
     create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.run_id}")
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")
     return summary

@@ -10,7 +10,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from cefm_core.errors import ConfigurationError, ConflictError
+from cefm_core.errors import ConfigurationError, ConflictError, IntegrityError
 from storage import keys
 from storage.refs import FileRef, canonical_json
 from storage.store import Store
@@ -46,6 +46,24 @@ def read_version(store: Store, number: int | None = None) -> dict[str, Any]:
 def read_outputs(store: Store, number: int | None = None) -> dict[str, FileRef]:
     """Return the references of a published version, by output name."""
     return {name: FileRef(**ref) for name, ref in read_version(store, number)["outputs"].items()}
+
+
+def record_run(store: Store, run_id: str, record: dict[str, Any]) -> None:
+    """Write the record of a finished run: counts, outputs, settings, commit."""
+    store.put_json(keys.run_key(run_id, "run.json"), record)
+
+
+def outputs_of(store: Store, name: str) -> dict[str, FileRef]:
+    """Return the references of a version (by number) or of a run (by its id).
+
+    Raises:
+        ConfigurationError: There is no such version or run.
+    """
+    key = keys.version_key(int(name)) if name.isdigit() else keys.run_key(name, "run.json")
+    try:
+        return {output: FileRef(**ref) for output, ref in store.read_json(key)["outputs"].items()}
+    except IntegrityError as error:
+        raise ConfigurationError(f"store {store.uri}: no version or run {name}") from error
 
 
 def publish(store: Store, base: int, run_id: str, outputs: dict[str, FileRef], source: str) -> int:

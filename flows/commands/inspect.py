@@ -11,7 +11,7 @@ from cefm_core.errors import ConfigurationError
 from storage.parquet import read_arrow, read_rows
 from storage.refs import FileRef
 from storage.store import Store
-from storage.versions import read_outputs, read_version
+from storage.versions import outputs_of, read_outputs, read_version
 
 Row = dict[str, Any]
 _PER_IMAGE = (
@@ -57,10 +57,10 @@ def show(image_id: str, store: str) -> None:
     print(json.dumps(body, indent=2, ensure_ascii=False))
 
 
-def diff(version_a: int, version_b: int, store: str, as_json: bool) -> None:
-    """Print which images were added, removed or changed, table by table."""
+def diff(before_name: str, after_name: str, store: str, as_json: bool) -> None:
+    """Print which images were added, removed or changed between two runs or versions, table by table."""
     opened = Store.open(store)
-    before, after = read_outputs(opened, version_a), read_outputs(opened, version_b)
+    before, after = outputs_of(opened, before_name), outputs_of(opened, after_name)
     changes = {name: _changes(opened, before.get(name), after.get(name)) for name in _PER_IMAGE}
     if as_json:
         print(json.dumps(changes))

@@ -19,8 +19,9 @@ def _machine() -> str:
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
     )
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return f"{model or platform.processor()}, {os.cpu_count()} cores; GPU: {cuda}; Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model or platform.processor()}, {os.cpu_count()} cores; GPU: {cuda}; {versions}"
 
 
 def main() -> None:
