@@ -30,7 +30,6 @@ def facts(image_id: str, store: str) -> None:
 def check_report(facts_file: Path, report_file: Path) -> None:
     """Print the verdict on a report; exit 1 when it must not be published."""
     from cefm_core.reports.checker import check_report as check
-
     from cefm_core.reports.facts import Facts
 
     try:
