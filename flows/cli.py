@@ -238,6 +238,11 @@ def main() -> None:
         _stop(error, 1)
     except KeyboardInterrupt:
         _stop("interrupted; run the same command again to resume", 1)
+    except Exception as error:  # a fault nobody foresaw still ends as one message
+        if os.environ.get("CEFM_TRACEBACK"):
+            raise
+        first = (str(error).splitlines() or [""])[0][:300]
+        _stop(f"failed: {type(error).__name__}: {first}; run again to resume, or set CEFM_TRACEBACK=1 to see where", 1)
 
 
 def _stop(reason: object, code: int) -> None:

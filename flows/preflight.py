@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from prefect import get_run_logger
-
 from cefm_core.errors import CefmError, ConfigurationError
 from cefm_core.stages import STAGES
 from tasks.context import RunContext
+from tasks.source_names import classified_names, metadata_bytes
+
+Check = tuple[str, Callable[[], str]]
 
 
 def preflight(context: RunContext) -> None:
@@ -18,12 +19,14 @@ def preflight(context: RunContext) -> None:
     Raises:
         ConfigurationError: Anything is unusable; every fault is named, with its remedy.
     """
+    from prefect import get_run_logger
+
     for line in check(context):
         get_run_logger().info(line)
 
 
 def check(context: RunContext, with_source: bool = True) -> list[str]:
-    """Check store, source, device, weights and writer.
+    """Check store, source, metadata, device, writer and weights.
 
     Args:
         context: The run.
@@ -35,11 +38,23 @@ def check(context: RunContext, with_source: bool = True) -> list[str]:
     Raises:
         ConfigurationError: Anything is unusable; every fault is named, with its remedy.
     """
+    weights = [(stage.name, _weights_check(stage.name, context)) for stage in STAGES]
+    return _look_at(_places(context, with_source) + weights)
+
+
+def check_places(context: RunContext) -> list[str]:
+    """Check what needs no orchestrator: the command does so before it starts a server.
+
+    Raises:
+        ConfigurationError: Anything is unusable; every fault is named, with its remedy.
+    """
+    return _look_at(_places(context, with_source=True))
+
+
+def _look_at(checks: list[Check]) -> list[str]:
     found: list[str] = []
     faults: list[str] = []
-    for name, look in _checks(context):
-        if name == "source" and not with_source:
-            continue
+    for name, look in checks:
         try:
             found.append(f"{name}: {look()}")
         except CefmError as error:
@@ -49,14 +64,14 @@ def check(context: RunContext, with_source: bool = True) -> list[str]:
     return found
 
 
-def _checks(context: RunContext) -> list[tuple[str, Callable[[], str]]]:
-    checks: list[tuple[str, Callable[[], str]]] = [
+def _places(context: RunContext, with_source: bool) -> list[Check]:
+    source: list[Check] = [("source", lambda: _source(context)), ("metadata", lambda: _metadata(context))]
+    return [
         ("store", lambda: _store(context)),
-        ("source", lambda: f"{len(context.open_source().names())} files in {context.source}"),
-        ("device", lambda: context.device()),
+        *(source if with_source else []),
+        ("device", context.device),
         ("writer", lambda: _writer(context)),
     ]
-    return checks + [(stage.name, _weights_check(stage.name, context)) for stage in STAGES]
 
 
 def _weights_check(stage: str, context: RunContext) -> Callable[[], str]:
@@ -71,6 +86,21 @@ def _weights_check(stage: str, context: RunContext) -> Callable[[], str]:
 def _store(context: RunContext) -> str:
     context.open_store().preflight()
     return context.store
+
+
+def _source(context: RunContext) -> str:
+    classified = classified_names(context.open_source())
+    return f"{len(classified.images)} images in {context.source}"
+
+
+def _metadata(context: RunContext) -> str:
+    from cefm_core.manifest.metadata import read_metadata
+
+    data = metadata_bytes(context.metadata)
+    if data is None:
+        return "none"
+    table = read_metadata(data, str(context.metadata))
+    return f"{table.row_count} rows in {table.name}, columns {', '.join(table.recognised)}"
 
 
 def _writer(context: RunContext) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from flows.stage_run import FlowResult
+from storage.backends import local_path
 from storage.refs import FileRef
-from storage.store import local_path
 from tasks.context import RunContext
 
 _NOTICE = "Research software, not a medical device: no result is a diagnosis."

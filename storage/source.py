@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cefm_core.errors import BadItemError, ConfigurationError
+from storage.backends import first_line, local_path, normalise_uri, open_remote
 from storage.refs import sha256_of
-from storage.store import local_path, normalise_uri
 
 
 class Source:
@@ -19,9 +19,7 @@ class Source:
         self._folder = local_path(self.uri)
         self._backend: Any = None
         if self._folder is None:
-            from obstore.store import from_url
-
-            self._backend = from_url(self.uri, client_options={"allow_http": True})
+            self._backend = open_remote(self.uri)
         elif not self._folder.is_dir():
             raise ConfigurationError(f"source {uri}: no such folder; give the folder that holds the images")
 
@@ -29,9 +27,9 @@ class Source:
         """Return the relative names of all objects, sorted, with ``/`` between parts.
 
         Raises:
-            ConfigurationError: There is nothing at all.
+            ConfigurationError: There is nothing at all, or it cannot be listed.
         """
-        found = _walk(self._folder) if self._folder else [str(entry["path"]) for entry in self._backend.list().collect()]
+        found = _walk(self._folder) if self._folder else self._listed()
         if not found:
             raise ConfigurationError(f"source {self.uri}: empty; give a folder that holds images")
         return sorted(found)
@@ -42,12 +40,20 @@ class Source:
         Raises:
             BadItemError: ``unreadable`` when it cannot be read.
         """
+        from obstore.exceptions import BaseError
+
         try:
             if self._folder:
                 return (self._folder / name).read_bytes()
             return bytes(self._backend.get(name).bytes())
-        except OSError as error:
+        except (OSError, ValueError, BaseError) as error:
             raise BadItemError("unreadable", f"{name} cannot be read ({error.__class__.__name__}); check that it still exists") from error
+
+    def _listed(self) -> list[str]:
+        try:
+            return [str(entry["path"]) for entry in self._backend.list().collect()]
+        except Exception as error:  # the backend raises many types; each is the same fault to the user
+            raise ConfigurationError(f"source {self.uri}: cannot be listed ({first_line(error)}); check address and credentials") from error
 
     def read_verified(self, name: str, sha256: str) -> bytes:
         """Return the bytes of one object, which must be those the manifest saw.
@@ -59,6 +65,17 @@ class Source:
         if sha256_of(data) != sha256:
             raise BadItemError("source_changed", f"{name} changed while the run went on; run again")
         return data
+
+
+def read_object(uri: str) -> bytes:
+    """Return the bytes of one file or object by its own URI.
+
+    Raises:
+        ConfigurationError: Its folder is not there or not understood.
+        BadItemError: ``unreadable`` when it cannot be read.
+    """
+    folder, _, name = uri.replace("\\", "/").rpartition("/")
+    return Source(folder or ".").read(name)
 
 
 def _walk(folder: Path) -> list[str]:

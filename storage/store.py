@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from cefm_core.errors import ConfigurationError, IntegrityError
 from storage import keys
+from storage.backends import first_line, local_path, normalise_uri, open_remote
 from storage.refs import FileRef, digest_of, sha256_of
 
 _IO_THREADS = 8
-
-
-def normalise_uri(uri: str) -> str:
-    """Return an absolute URI: a bare path becomes ``file://``, a scheme is kept."""
-    if "://" in uri:
-        return uri.rstrip("/")
-    return "file://" + str(Path(uri).expanduser().resolve())
-
-
-def local_path(uri: str) -> Path | None:
-    """Return the folder behind a ``file://`` URI, or None for a remote one."""
-    return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
 class Store:
@@ -41,8 +29,8 @@ class Store:
     def open(cls, uri: str) -> Store:
         """Open the store at ``uri`` (a path, ``file://``, ``s3://``, ``gs://``, ``az://``).
 
-        Endpoint, addressing style, CA bundle and credentials come from the environment variables of the provider
-        (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AWS_VIRTUAL_HOSTED_STYLE_REQUEST`` ...).
+        Endpoint, addressing style, CA bundle and credentials come from the environment variables of the provider (see
+        ``storage/backends.py``).
 
         Raises:
             ConfigurationError: The URI is not understood, or the folder cannot be made.
@@ -50,8 +38,10 @@ class Store:
         uri = normalise_uri(uri)
         try:
             return cls(uri, _open_backend(uri))
+        except ConfigurationError:
+            raise
         except Exception as error:  # the backend raises many types; each is the same fault to the user
-            raise ConfigurationError(f"store {uri}: cannot be opened ({_first_line(error)}); check the URI and its permissions") from error
+            raise ConfigurationError(f"store {uri}: cannot be opened ({first_line(error)}); check the URI and its permissions") from error
 
     def preflight(self) -> None:
         """Write, read back and delete one small object.
@@ -69,9 +59,7 @@ class Store:
             step = "deleted"
             self._backend.delete(key)
         except Exception as error:
-            raise ConfigurationError(
-                f"store {self.uri}: an object cannot be {step} ({_first_line(error)}); mend its permissions"
-            ) from error
+            raise ConfigurationError(f"store {self.uri}: an object cannot be {step} ({first_line(error)}); mend its permissions") from error
 
     def put(self, key: str, data: bytes) -> FileRef:
         """Write ``data`` under ``key``, replacing what is there in one step."""
@@ -155,14 +143,10 @@ class Store:
 
 
 def _open_backend(uri: str) -> Any:
-    from obstore.store import LocalStore, from_url
-
     folder = local_path(uri)
     if folder is None:
-        return from_url(uri, client_options={"allow_http": True})
+        return open_remote(uri)
+    from obstore.store import LocalStore
+
     folder.mkdir(parents=True, exist_ok=True)
     return LocalStore(str(folder))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

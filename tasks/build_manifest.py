@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cefm_core.errors import BadItemError, ConfigurationError
+from cefm_core.errors import BadItemError
 from cefm_core.tables import image_facts, manifest, rejects, source_listing
 from storage.parquet import read_rows, write_rows
 from storage.refs import FileRef, sha256_of
@@ -14,6 +14,7 @@ from storage.store import Store
 from tasks.caching import fingerprint, row_key
 from tasks.context import RunContext
 from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
+from tasks.source_names import classified_names, metadata_bytes
 from tasks.stage_task import as_cached, stage_task
 from tasks.table_stage import Outputs, remember
 
@@ -41,14 +42,8 @@ STAGE = RowStage(
 @stage_task
 def scan_source(context: RunContext, label: str = "build_manifest: scan") -> Outputs:
     """List the source, sort its names into images, masks and others, and digest every image and mask."""
-    from cefm_core.manifest.names import classify_names
-
     store, source = context.open_store(), context.open_source()
-    classified = classify_names(source.names())
-    if not classified.images and not classified.rejects:
-        raise ConfigurationError(
-            f"source {context.source}: no image among {len(classified.ignored)} files; give a folder with JPEG, PNG or TIFF images"
-        )
+    classified = classified_names(source)
     with ThreadPoolExecutor(_IO_THREADS) as pool:
         found = list(pool.map(lambda image: _listed(source, image, classified.masks.get(image.image_id)), classified.images))
     rows = [row for row, error in found if error is None]
@@ -75,7 +70,7 @@ def build_manifest(context: RunContext, fingerprint: str, work: FileRef, label: 
 @stage_task
 def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, label: str = "build_manifest: assemble") -> Outputs:
     """Join what was found with the metadata, group duplicates and split by group."""
-    data = _metadata_bytes(context.metadata)
+    data = metadata_bytes(context.metadata)
     print_ = fingerprint(
         "build_manifest", context.config.manifest.model_dump(mode="json"), {}, ("cefm_core.manifest.assemble", "cefm_core.tables.manifest")
     )
@@ -123,16 +118,6 @@ def _listed(source: Source, image: Any, mask: str | None) -> tuple[Row, BadItemE
 
 def _refusal(item: str, error: BadItemError) -> Row:
     return {"item": item, "stage": "build_manifest", "code": error.code, "message": error.message}
-
-
-def _metadata_bytes(uri: str | None) -> bytes | None:
-    if uri is None:
-        return None
-    folder, _, name = uri.replace("\\", "/").rpartition("/")
-    try:
-        return Source(folder or ".").read(name)
-    except BadItemError as error:
-        raise ConfigurationError(f"metadata {uri}: cannot be read; give an existing CSV or Parquet file") from error
 
 
 def _count(values: Any) -> dict[str, int]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cefm_core.config import CefmConfig
+from storage.backends import normalise_uri
 from storage.source import Source
-from storage.store import Store, normalise_uri
+from storage.store import Store
 from storage.versions import new_run_id
 
 T = TypeVar("T")

@@ -29,7 +29,7 @@ def doctor(store: str, source: str | None, config: CefmConfig) -> None:
 
 def serve(store: str, port: int) -> None:
     """Serve the report site of a local store and the Prefect UI until interrupted."""
-    from storage.store import local_path, normalise_uri
+    from storage.backends import local_path, normalise_uri
 
     folder = local_path(normalise_uri(store))
     if folder is None or not folder.is_dir():

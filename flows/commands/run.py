@@ -9,7 +9,9 @@ from typing import Any
 
 from cefm_core.config import CefmConfig
 from flows.console import follow_progress, say
+from flows.preflight import check_places
 from flows.server import ensure_server, ui_url
+from tasks.context import RunContext
 
 _DEMO_SEED = 20240601
 # So few images need a larger held-out part than a data set for the evaluation to say anything.
@@ -18,14 +20,14 @@ _DEMO_VAL_SHARE = 0.3
 
 def run(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
     """Run the whole chain and print its summary."""
-    summary = _start("full_run", {"source": source, "metadata": metadata, "store": store, "config": config, "refresh": refresh})
-    _print(summary, as_json)
+    context = RunContext(source=source, metadata=metadata, store=store, config=config, refresh=refresh)
+    _print(_start("full_run", context), as_json)
 
 
 def demo(store: str, images: int, config: CefmConfig, as_json: bool) -> None:
     """Render lesions with known truth beside the store and run the whole chain on them."""
     from cefm_core.phantoms.dataset import write_phantom_dataset
-    from storage.store import local_path, normalise_uri
+    from storage.backends import local_path, normalise_uri
 
     folder = (local_path(normalise_uri(store)) or Path("demo-store").resolve()) / "source"
     say(f"rendering {images} lesions in {folder}")
@@ -42,18 +44,14 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
     opened = Store.open(store)
     base = latest_number(opened)
     source = read_version(opened)["source"]
-    context = {"source": source, "store": store, "config": config, "refresh": refresh}
+    context = RunContext(source=source, store=store, config=config, refresh=refresh)
     result = _start(flow_name, context)
-    from tasks.context import RunContext
-
-    run_id = RunContext(**context).run_id
-    version = publish(opened, base, run_id, read_outputs(opened) | result.outputs, source)
-    body = {"store": opened.uri, "version": version, "stages": [record.model_dump() for record in result.stages]}
-    say(
-        json.dumps(body)
-        if as_json
-        else "\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages)
-    )
+    version = publish(opened, base, context.run_id, read_outputs(opened) | result.outputs, source)
+    say("\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages))
+    say(f"version {version} of {opened.uri}")
+    if as_json:
+        stages = [record.model_dump() for record in result.stages]
+        print(json.dumps({"run_id": context.run_id, "store": opened.uri, "version": version, "stages": stages}), flush=True)
 
 
 def plan(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
@@ -61,24 +59,21 @@ def plan(source: str, metadata: str | None, store: str, config: CefmConfig, refr
     from flows.commands.plan import plan_run
 
     found = plan_run(source, metadata, store, config, refresh)
-    say(
-        json.dumps(found)
-        if as_json
-        else "\n".join(f"{stage['name']}: {stage['missing']} of {stage['images']} images ({stage['why']})" for stage in found)
-    )
+    if as_json:
+        print(json.dumps(found), flush=True)
+    else:
+        print("\n".join(f"{stage['name']}: {stage['missing']} of {stage['images']} images ({stage['why']})" for stage in found))
 
 
-def _start(flow_name: str, context: dict[str, Any]) -> Any:
-    """Start a flow on the configured API, or on a server of one's own."""
-    url = ensure_server()
-    say(f"Prefect UI: {ui_url(url)}")
+def _start(flow_name: str, context: RunContext) -> Any:
+    """Start a flow on the configured API, or on a server of one's own; what would stop it is found before the server starts."""
+    check_places(context)
+    say(f"Prefect UI: {ui_url(ensure_server())}")
     from flows.runner import sized
-    from tasks.context import RunContext
 
     follow_progress()
     flow = getattr(importlib.import_module(f"flows.{flow_name}"), flow_name)
-    run_context = RunContext(**context)
-    return sized(flow, run_context)(run_context)
+    return sized(flow, context)(context)
 
 
 def _print(summary: Any, as_json: bool) -> None:
