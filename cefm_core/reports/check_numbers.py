@@ -15,29 +15,32 @@ _TOLERANCE = 1e-9
 LEVELS = 5
 
 
-def check_numbers(sentence: Sentence, text: str, pool: Iterable[Fact], lexicon: Lexicon) -> Iterator[Reason]:
+def check_numbers(sentence: Sentence, text: str, pool: Iterable[Fact] | None, ledger: Iterable[Fact], lexicon: Lexicon) -> Iterator[Reason]:
     """Check the numbers of one sentence.
 
     Args:
         sentence: The sentence, taken apart.
         text: The sentence as it stands, for the reasons.
-        pool: Facts that it may rest on: those its claim names, or the whole ledger where there are no claims.
+        pool: Facts that its claim names; None for a plain text, where only a topic leads to a fact.
+        ledger: Every fact.
         lexicon: Words.
     """
-    facts = tuple(pool)
+    facts = tuple(ledger if pool is None else pool)
     for number in sentence.numbers:
-        code, fact = _judge(number, sentence, facts, lexicon)
+        code, fact = _judge(number, sentence, facts, lexicon, needs_topic=pool is None)
         if code is not None:
             yield Reason(code, text, fact)
 
 
-def _judge(number: Number, sentence: Sentence, facts: tuple[Fact, ...], lexicon: Lexicon) -> tuple[str | None, str | None]:
+def _judge(
+    number: Number, sentence: Sentence, facts: tuple[Fact, ...], lexicon: Lexicon, *, needs_topic: bool
+) -> tuple[str | None, str | None]:
     """Return the objection to one number and the fact concerned, or (None, None)."""
     if lexicon.patterns["length_units"].match(sentence.text[number.start :].lstrip("0123456789., ")):
         return None, None  # a length is judged as a whole by the check of sizes
     topics = sentence.topics_at(number.start)
     named = {fact_id for topic in topics for fact_id in topic.facts}
-    bound = [fact for fact in facts if fact.id in named] if topics else list(facts)
+    bound = [fact for fact in facts if fact.id in named] if topics else [] if needs_topic else list(facts)
     if not bound:
         return "number_unsupported", next(iter(sorted(named)), None)
     if any(_agrees(number, fact, sentence, lexicon) for fact in bound):

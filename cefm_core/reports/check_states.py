@@ -27,7 +27,8 @@ def check_bans(masked: str, text: str, facts: Facts, lexicon: Lexicon) -> Iterat
         facts: The ledger.
         lexicon: Words.
     """
-    if any(pattern.search(masked) for pattern in lexicon.diagnosis):
+    bare = lexicon.patterns["disease"].search(masked) and not lexicon.patterns["disease_context"].search(masked)
+    if bare or any(pattern.search(masked) for pattern in lexicon.diagnosis):
         yield Reason("diagnosis", text)
     scale = facts.measured("scope.diameter")
     length = _length(lexicon.patterns["length_units"].pattern).search(masked)
@@ -140,13 +141,22 @@ def _flags(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words:
     if fact is None or not isinstance(fact.value, tuple):
         yield Reason("state_contradicted", text, "quality.flags")
         return
-    lowered = sentence.text.lower()
-    said = {code.removeprefix("flag=") for code, word in words.words.items() if code.startswith("flag=") and word.lower() in lowered}
+    lowered, said = sentence.text.lower(), _flags_said(sentence, words)
     none_said = sentence.negated(match.start()) or bool(
         re.search(r"\b(?:no|none|keine\w*)\b", lowered[max(0, match.start() - 25) : match.end() + 6])
     )
     if (none_said and fact.value) or (not none_said and not said & set(fact.value)) or (not none_said and not said <= set(fact.value)):
         yield Reason("state_contradicted", text, "quality.flags")
+
+
+def _flags_said(sentence: Sentence, words: Language) -> set[str]:
+    """Return the flags that a sentence names; a word whose clause states a number is a share and no flag."""
+    lowered, said = sentence.text.lower(), set()
+    for code, word in words.words.items():
+        position = lowered.find(word.lower()) if code.startswith("flag=") else -1
+        if position >= 0 and not any(sentence.clause(number.start) == sentence.clause(position) for number in sentence.numbers):
+            said.add(code.removeprefix("flag="))
+    return said
 
 
 def _metadata(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language) -> Iterator[Reason]:

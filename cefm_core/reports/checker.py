@@ -130,7 +130,7 @@ class _Checker:
         sentence = take_apart(head, self.language)
         self.numbers += len(sentence.numbers)
         yield from self._named(sentence, text, claim)
-        yield from check_numbers(sentence, text, self._pool(claim), self.lexicon)
+        yield from check_numbers(sentence, text, self._pool(claim), self.facts, self.lexicon)
         yield from check_degrees(sentence, text, self.by_id, self.lexicon)
         yield from check_band(sentence, text, self.by_id)
         yield from check_missing(sentence, text, self.facts, self.lexicon)
@@ -139,9 +139,9 @@ class _Checker:
         yield from check_findings(sentence, text, self.facts, self.lexicon, has_descriptor=bool(cited))
         yield from self._reason(sentence, tail, text)
 
-    def _pool(self, claim: Claim) -> Iterable[Fact]:
-        """Facts whose numbers a claim may state: those it names; in plain text the whole ledger."""
-        return [self.by_id[i] for i in claim.facts if i in self.by_id] if self.bound else self.facts
+    def _pool(self, claim: Claim) -> Iterable[Fact] | None:
+        """Facts whose numbers a claim may state: those it names; a plain text names none."""
+        return [self.by_id[i] for i in claim.facts if i in self.by_id] if self.bound else None
 
     def _named(self, sentence: Sentence, text: str, claim: Claim) -> Iterator[Reason]:
         """A claim that states a number or a level of a topic names a fact of that topic."""

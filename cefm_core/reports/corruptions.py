@@ -125,7 +125,7 @@ def swapped_criterion(facts: Facts, report: Report, rng: random.Random) -> Repor
             for i in dict.fromkeys(indices)
             for m in list(re.finditer(pattern, report.claims[i].text))[: 2 if claim_a == claim_b else 1]
         ]
-        if len(found) >= 2 and found[0][1].group() != found[1][1].group():
+        if len(found) >= 2 and float(found[0][1].group()) != float(found[1][1].group()):
             return _exchange(report, found[0], found[1])
     return None
 
@@ -311,7 +311,7 @@ def measure_checker(count: int, seed: int = 0) -> dict[str, Score]:
     """Check corrupted and correct reports.
 
     Args:
-        count: Ledgers; each gives one report of every kind that applies to it, as claims and as text.
+        count: Ledgers; each gives one report of every kind that applies to it, as claims and as text, every other one reworded.
         seed: Seed of the first ledger.
 
     Returns:
@@ -324,10 +324,11 @@ def measure_checker(count: int, seed: int = 0) -> dict[str, Score]:
         facts = sample_facts(seed * 1_000_003 + index)
         report = write_report(facts)
         _correct(scores, facts, report, rng)
+        base = report if index % 2 else write_report(facts, words=reworded(rng))
         for kind, corrupt in KINDS.items():
-            made = corrupt(facts, report, rng)
-            if made is not None and made != report:
-                _count(scores, kind, facts, made, report, text_too=kind not in CLAIMS_ONLY)
+            made = corrupt(facts, base, rng)
+            if made is not None and made != base:
+                _count(scores, kind, facts, made, base, text_too=kind not in CLAIMS_ONLY)
         whole = json_reply(report)
         cut = whole[: rng.randrange(1, len(whole) - 1)]
         scores.setdefault("truncated JSON", Score()).add(not parse_reply(cut, "stop").ok, "")

@@ -23,11 +23,13 @@ class Topic:
         name: Name within the lexicon.
         pattern: What names it.
         facts: Ids of the facts that may stand behind it.
+        narrows: Name of a general topic that it makes specific (``image alone`` narrows ``probability``), or "".
     """
 
     name: str
     pattern: re.Pattern[str]
     facts: tuple[str, ...]
+    narrows: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,14 @@ def load_lexicon(language: str) -> Lexicon:
     if not path.is_file():
         raise ConfigurationError(f"reports.language: there is no lexicon for {language!r}")
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    names = ("splitters", "negation", "missing", "resolved", "between", "beside", "length_units", "diameter", "one_before", "findings")
+    names = (
+        *("splitters", "negation", "missing", "resolved", "between", "beside", "length_units", "diameter", "one_before", "findings"),
+        *("disease", "disease_context"),
+    )
     free = ("instruction", "reasoning")
     return Lexicon(
         version=data["version"],
-        topics=tuple(Topic(t["name"], _word(t["pattern"]), tuple(t["facts"])) for t in data["topics"]),
+        topics=tuple(Topic(t["name"], _word(t["pattern"]), tuple(t["facts"]), t.get("narrows", "")) for t in data["topics"]),
         degrees=tuple(_term(entry) for entry in data["degrees"]),
         adjectives=tuple(_term(entry) for entry in data["adjectives"]),
         patterns={name: _word(data[name]) for name in names} | {name: re.compile(data[name], re.IGNORECASE) for name in free},

@@ -81,15 +81,16 @@ class Sentence:
     def topics_at(self, position: int) -> tuple[Topic, ...]:
         """Return the topics that a word or number at a position belongs to.
 
-        Those of its clause; if it has none, the nearest before it; if there is none, the first after it.
+        Those of its clause; if it has none, the nearest before it; if there is none, the first after it. A topic of the sentence
+        that narrows one of them may be meant too.
         """
         start, end = self.clause(position)
         own = [m.topic for m in self.mentions if start <= m.start < end]
-        if own:
-            return tuple(dict.fromkeys(own))
         before = [m.topic for m in self.mentions if m.start < position]
         after = [m.topic for m in self.mentions if m.start >= position]
-        return tuple(before[-1:] or after[:1])
+        chosen = own or before[-1:] or after[:1]
+        narrower = [topic for topic in (*reversed(before), *after) if topic.narrows and topic.narrows in {t.name for t in chosen}]
+        return tuple(dict.fromkeys([*chosen, *narrower[:1]]))
 
     def nearest_topic(self, start: int, end: int) -> Topic | None:
         """Return the topic of a word: the closest in its clause, before it on a tie; else as :meth:`topics_at`."""

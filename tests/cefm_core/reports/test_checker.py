@@ -1,12 +1,13 @@
 """The checker: what it must refuse, sentence by sentence, and what it must let pass."""
 
+import textwrap
 from dataclasses import replace
 
 import pytest
 
 from cefm_core.errors import ConfigurationError
 from cefm_core.reports.checker import CODES, check_report
-from cefm_core.reports.claims import Claim, render_markdown, render_text
+from cefm_core.reports.claims import Claim, Report, render_markdown, render_text
 from cefm_core.reports.facts import collect_facts
 from cefm_core.reports.template_writer import write_report
 
@@ -114,6 +115,11 @@ def test_correct_statements_pass(facts, text, fact_ids):
         ("Let me check the facts.", (P,), "reasoning"),
         ("Die Läsion ist nicht symmetrisch und der Rand ist nicht scharf.", (A,), "language"),
         ("病变显示出明显的不对称性。", (A,), "language"),
+        ("Melanoma is likely.", (P,), "diagnosis"),
+        ("There is a high suspicion of malignancy.", (P,), "diagnosis"),
+        ("The probability of 23 % means that melanoma cannot be excluded.", (P,), "diagnosis"),
+        ("The image alone gives 23 %.", ("model.p_image",), "number_unsupported"),
+        ("A=0.21, B=4.3.", (A, B), "number_unsupported"),
         ("Asymmetry is severe.", (), "no_fact"),
         ("Asymmetry is severe.", ("abc.nothing",), "unknown_fact"),
     ],
@@ -170,6 +176,91 @@ def test_a_report_on_nothing_measured_passes():
 def test_a_language_without_a_lexicon_is_a_configuration_error(facts):
     with pytest.raises(ConfigurationError, match="xx"):
         check_report(facts, write_report(facts).claims, "xx")
+
+
+ANSWER = [
+    (
+        "quantitative",
+        "Asymmetry is graded as severe, with a score of 1.6 of 2 points (interval 1.2 to 1.9), corresponding to level 5 of 5.",
+        [A],
+    ),
+    (
+        "quantitative",
+        "Border irregularity is moderate: the border score is 4.3 of 8 segments (interval 3.1 to 5.2), i.e. moderately irregular.",
+        [B],
+    ),
+    ("quantitative", "A total of 3 of 6 colours was identified, giving a moderately varied colour pattern at level 3 of 5.", [C]),
+    ("quantitative", "The combined contribution of A, B and C to the total dermoscopy score is 4.04.", ["abc.tds_without_structures"]),
+    (
+        "quantitative",
+        "Spread values are 23.1 for hue, 35.4 for saturation and 23.3 for brightness.",
+        ["paper.hue_std", "paper.saturation_std", "paper.value_std"],
+    ),
+    (
+        "visual",
+        "Light brown accounts for 62 % of the lesion, dark brown for 25 % and red for 5 %; blue-gray makes up 1 %.",
+        ["colour.names", "colour.light_brown", "colour.dark_brown", "colour.red", "colour.blue_gray"],
+    ),
+    (
+        "visual",
+        'The top visual descriptors are "symmetric shape", "dark brown areas" and "blue-gray areas".',
+        ["descriptor.1", "descriptor.2"],
+    ),
+    (
+        "visual",
+        'The descriptor "symmetric shape" contradicts the measured severe asymmetry, and the measurement takes precedence.',
+        ["descriptor.1", A],
+    ),
+    (
+        "visual",
+        'The descriptor "blue-gray areas" contradicts the measurement, whereas "dark brown areas" agrees with it.',
+        ["descriptor.3", "descriptor.2"],
+    ),
+    ("risk", "The calibrated probability of melanoma as against nevus is 23 % (15 to 33 %), an intermediate level (level 3 of 5).", [P]),
+    (
+        "risk",
+        "Considering the image alone, the probability is 25 %; from the measurements alone it is 31 %.",
+        ["model.p_image", "model.p_clinical"],
+    ),
+    ("risk", "The model does not abstain, and the image belongs to the val part of the data set.", ["model.abstain", "model.split"]),
+    (
+        "quality",
+        "The mask was accepted after refinement with SAM 2, with an agreement of 0.94 between the coarse and refined masks.",
+        ["mask.decision", "mask.refiner", "mask.agreement_dice"],
+    ),
+    ("quality", "The lesion occupies 23 % of the image and is cut by the frame.", ["mask.area_share", "abc.flags"]),
+    (
+        "quality",
+        "Hair was flagged, covering 3 % of the image, and glare covers 0.4 %.",
+        ["quality.flags", "quality.hair_share", "quality.glare_share"],
+    ),
+    (
+        "quality",
+        "The recorded site is the posterior torso of a female patient aged 50-59 years.",
+        ["meta.site", "meta.sex", "meta.age_band"],
+    ),
+]
+
+
+def test_a_free_but_correct_answer_passes(facts):
+    report = Report(tuple(Claim(section, text, tuple(ids)) for section, text, ids in ANSWER))
+    for form in (report, render_text(report)):
+        verdict = check_report(facts, form)
+        assert verdict.ok, verdict.lines()
+
+
+def test_a_wrapped_text_is_read_as_sentences(facts):
+    text = render_text(write_report(facts))
+    wrapped = "\n".join(textwrap.fill(line, 60) if line else "" for line in text.splitlines())
+    assert wrapped != text and check_report(facts, wrapped).ok, check_report(facts, wrapped).lines()
+    assert check_report(facts, wrapped.replace("\n", "\r\n")).ok
+
+
+def test_a_number_without_a_topic_is_refused_in_plain_text(facts):
+    text = render_text(write_report(facts)).replace("The quality check flagged hair.", "The quality check flagged hair. It is 1.6.")
+    assert [(r.code, r.sentence) for r in check_report(facts, text.replace("flagged hair. It", "flagged hair.\nIt")).reasons] == [
+        ("number_unsupported", "It is 1.6.")
+    ]
 
 
 def german(facts, text, *fact_ids):
