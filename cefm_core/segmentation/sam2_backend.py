@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,7 +132,9 @@ class Sam2Backend:
     def __init__(self, model: Any, config: RefineConfig) -> None:
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-        self._predictor = SAM2ImagePredictor(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the package scripts its transforms, which newer PyTorch deprecates
+            self._predictor = SAM2ImagePredictor(model)
         self._lock = threading.Lock()  # the predictor holds one image's state at a time
         self._on_gpu = model.device.type == "cuda"
         self.device = model.device.type
