@@ -9,8 +9,8 @@ import argparse
 import time
 
 from cefm_core.reports.checker import check_report
+from cefm_core.reports.checker_score import measure_checker, summary, table
 from cefm_core.reports.contexts import ImagePageContext
-from cefm_core.reports.corruptions import measure_checker, summary, table
 from cefm_core.reports.pages import image_page
 from cefm_core.reports.sample_facts import sample_facts
 from cefm_core.reports.template_writer import write_report

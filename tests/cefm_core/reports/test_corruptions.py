@@ -2,7 +2,8 @@
 
 import random
 
-from cefm_core.reports.corruptions import KINDS, main, measure_checker, summary, table
+from cefm_core.reports.checker_score import main, measure_checker, summary, table
+from cefm_core.reports.corruptions import KINDS
 from cefm_core.reports.sample_facts import sample_facts
 from cefm_core.reports.template_writer import write_report
 
