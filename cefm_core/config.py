@@ -110,13 +110,14 @@ class EmbedConfig(Settings):
     img_size: int | None = Field(None, description="Input side in pixels where it differs from the model's own")
     allow_random: bool = Field(False, description="Allow a random backbone; it is stamped on every row")
     view: Literal["frame", "lesion", "both"] = Field("both", description="Whole frame, crop around the lesion, or both concatenated")
-    tokens: Literal["class", "class_mean"] = Field("class_mean", description="Class token, or class token and mean patch token concatenated")
+    tokens: Literal["class", "class_mean", "class_mean_spread"] = Field("class_mean_spread", description="Class token; with the mean of the patch tokens; with their spread too, after the last and a middle block")
 
 
 class AlignmentConfig(Settings):
     """train_alignment: heads, NT-Xent and classifiers."""
 
     profile: Literal["clinical", "paper"] = Field("clinical", description="Clinical vector: clinical features, or the paper's five")
+    components: int = Field(256, ge=0, description="Principal components of a longer embedding that enter the models; 0 = the whole embedding")
     temperature: float = Field(0.05, gt=0, description="NT-Xent temperature")
     loss: Literal["cross_modal", "paper"] = Field("cross_modal", description="NT-Xent with every pair once, or as the authors wrote it, with the positive twice")
     standardise: bool = Field(True, description="Scale the clinical vector to unit variance; the authors did not")
@@ -165,6 +166,7 @@ class ReportConfig(Settings):
     max_tokens: int = Field(1200, ge=100, description="Longest answer, in tokens")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature")
     attempts: int = Field(2, ge=1, le=5, description="Answers asked for before the template text stands")
+    max_total_tokens: int = Field(0, ge=0, description="Tokens a run may use; then the template text stands. 0 sets no limit")
 
 
 class RuntimeConfig(Settings):

@@ -67,7 +67,7 @@ def _projections(trained: TrainedAlignment, data: AlignmentData, rows: np.ndarra
     models, facts = load_models(trained), trained.facts
     network, seeds = models.network, facts["seeds"]
     if before:
-        network = AlignmentNetwork(facts["embedding_width"], facts["clinical_width"], seeds)
+        network = AlignmentNetwork(models.scales.embedding.width, models.scales.clinical.width, seeds)
     prepared = prepare(data, models.scales)
     images = apply_all(network.image_head, torch.from_numpy(prepared.embeddings[rows]), len(seeds))
     clinical = apply_all(network.clinical_head, torch.from_numpy(prepared.clinical[rows]), len(seeds))

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "encoder_digest"]
 
 GPU_BATCH = 32
-MIN_REFERENCE_COSINE = 0.999
+PARTS = {"class": 1, "class_mean": 2, "class_mean_spread": 4}
+MAX_REFERENCE_ERROR = 0.002
 FRAME_NOTE = "lesion_view_is_frame"
 
 
@@ -74,7 +75,7 @@ class Encoder:
     @property
     def dimension(self) -> int:
         """Length d of an embedding."""
-        return int(self.network.num_features) * len(self._views()) * (2 if self.config.tokens == "class_mean" else 1)
+        return int(self.network.num_features) * len(self._views()) * PARTS[self.config.tokens]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -100,7 +101,8 @@ class Encoder:
                 frame stand in for the lesion crop.
 
         Returns:
-            float32 (n, d); frame part first where both views are asked for, class token before mean patch token.
+            float32 (n, d); frame part first where both views are asked for; within a view class token, mean of the patch tokens,
+            their standard deviation, and that of the (normed) patch tokens after the middle block.
         """
         masks = masks if masks is not None else [None] * len(images)
         inputs = [
@@ -143,23 +145,28 @@ class Encoder:
         return torch.cat(parts).numpy()
 
     def _pooled(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return class token, mean and spreads of the patch tokens, as far as the settings ask, (n, parts * width)."""
         import torch
+        from torch.nn.functional import layer_norm
 
-        tokens = self.network.forward_features(batch)
-        pooled = self.network.forward_head(tokens, pre_logits=True)
-        if self.config.tokens == "class":
-            return pooled
-        return torch.cat([pooled, tokens[:, self.network.num_prefix_tokens :].mean(dim=1)], dim=1)
+        network, middle = self.network, len(self.network.blocks) // 2
+        tokens, inside = network.forward_intermediates(batch, indices=[middle], output_fmt="NLC")
+        patches = tokens[:, network.num_prefix_tokens :]
+        # The middle block's tokens have not been through the last norm: each is normed by itself, without learnt weights.
+        inside = layer_norm(inside[0], inside[0].shape[-1:])
+        parts = [network.forward_head(tokens, pre_logits=True), patches.mean(dim=1), patches.std(dim=1), inside.std(dim=1)]
+        return torch.cat(parts[: PARTS[self.config.tokens]], dim=1)
 
     def _check_reference(self, metadata: dict[str, Any]) -> None:
         reference = metadata.get("reference")
         if reference is None or self.spec.side_px != metadata["input"]["side_px"]:
             return
         found, wanted = reference_embedding(self.network, self.spec, self.device), np.asarray(reference)
-        cosine = float(found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted))
-        if not cosine > MIN_REFERENCE_COSINE:
+        # Not a cosine: what all images have in common makes even a wrong activation's embedding look much alike.
+        error = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+        if not error < MAX_REFERENCE_ERROR:
             raise ConfigurationError(
-                f"embed.weights: {self.source.path} gives another embedding of its reference image (cosine {cosine:.4f}) than when it was "
+                f"embed.weights: {self.source.path} gives another embedding of its reference image (relative error {error:.4f}) than when it was "
                 "written: the architecture or its activation does not belong to these weights"
             )
 

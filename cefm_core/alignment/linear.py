@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-DEFAULT_STRENGTH = 3e-3
+STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+DEFAULT_STRENGTH = 1e-2
 MAX_ITERATIONS = 300
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from cefm_core.alignment.checkpoint import TrainedAlignment
 from cefm_core.alignment.clinical_vector import ClinicalScale
 from cefm_core.alignment.data import AlignmentData
+from cefm_core.alignment.embedding_scale import EmbeddingScale
 from cefm_core.alignment.linear import LinearEnsemble
 from cefm_core.alignment.novelty import NoveltyModel
 from cefm_core.errors import ConfigurationError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cefm_core.alignment.heads import AlignmentNetwork
 
 _PREFIX = "network."
+_CLINICAL = ("median", "mean", "std", "indicator")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Prepared:
 
     Attributes:
         image_ids: n images.
-        embeddings: float32 (n, d), standardised.
+        standardised: float64 (n, d), standardised embeddings.
+        embeddings: float32 (n, w), what enters the models.
         clinical: float32 (n, k), clinical vectors.
         measured: bool (n,), whether any measurement is there.
         groups: int64 (n,).
@@ -36,6 +39,7 @@ class Prepared:
     """
 
     image_ids: Sequence[str]
+    standardised: np.ndarray
     embeddings: np.ndarray
     clinical: np.ndarray
     measured: np.ndarray
@@ -53,11 +57,28 @@ class Prepared:
         return Pairs([self.image_ids[i] for i in rows], images, clinical, torch.from_numpy(self.groups[rows]))
 
 
-def prepare(data: AlignmentData, scales: dict[str, Any]) -> Prepared:
-    """Put data on the scales ``mean``, ``std`` (embeddings) and ``clinical``."""
-    standardised = (data.embeddings.astype(np.float64) - scales["mean"]) / scales["std"]
-    clinical = scales["clinical"].transform(data.clinical)
-    return Prepared(data.image_ids, standardised.astype(np.float32), clinical, data.measured(), data.group_codes(), data.labels())
+@dataclass(frozen=True)
+class Scales:
+    """The scales of embeddings and measurements."""
+
+    embedding: EmbeddingScale
+    clinical: ClinicalScale
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a checkpoint keeps."""
+        return self.embedding.tensors() | {f"clinical.{name}": getattr(self.clinical, name) for name in _CLINICAL}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> Scales:
+        """Inverse of :meth:`tensors`."""
+        return cls(EmbeddingScale.from_tensors(tensors), ClinicalScale(*(tensors[f"clinical.{name}"] for name in _CLINICAL)))
+
+
+def prepare(data: AlignmentData, scales: Scales) -> Prepared:
+    """Put data on scales."""
+    standardised = scales.embedding.standardise(data.embeddings)
+    reduced, clinical = scales.embedding.reduce(standardised), scales.clinical.transform(data.clinical)
+    return Prepared(data.image_ids, standardised, reduced, clinical, data.measured(), data.group_codes(), data.labels())
 
 
 def project(network: AlignmentNetwork, prepared: Prepared, model: str, rows: np.ndarray) -> tuple[Any, Any]:
@@ -102,7 +123,7 @@ class LoadedModels:
     network: AlignmentNetwork
     linear: LinearEnsemble
     novelty: NoveltyModel
-    scales: dict[str, Any]
+    scales: Scales
     facts: dict[str, Any]
 
 
@@ -117,8 +138,9 @@ def load_models(trained: TrainedAlignment) -> LoadedModels:
     from cefm_core.alignment.heads import AlignmentNetwork
 
     facts, tensors = trained.facts, trained.tensors
+    scales = Scales.from_tensors(tensors)
     with torch.random.fork_rng(devices=[]):
-        network = AlignmentNetwork(facts["embedding_width"], facts["clinical_width"], facts["seeds"])
+        network = AlignmentNetwork(scales.embedding.width, scales.clinical.width, facts["seeds"])
     state = {name.removeprefix(_PREFIX): torch.from_numpy(array.copy()) for name, array in tensors.items() if name.startswith(_PREFIX)}
     untrained = {f"{model}_classifier" for model in ("image", "clinical") if model not in facts["models"]}
     try:
@@ -128,17 +150,13 @@ def load_models(trained: TrainedAlignment) -> LoadedModels:
     lost = [name for name in missing if name.split(".")[0] not in untrained]
     if lost or unexpected:
         raise ConfigurationError(f"checkpoint: missing tensors {lost}, unexpected tensors {list(unexpected)}")
-    none = np.zeros((len(facts["seeds"]), facts["embedding_width"])), np.zeros(len(facts["seeds"]))
+    none = np.zeros((len(facts["seeds"]), scales.embedding.width)), np.zeros(len(facts["seeds"]))
     weight, bias = (tensors["linear.weight"], tensors["linear.bias"]) if "linear" in facts["models"] else none
-    residual, limit = tensors["novelty.residual_limit"]
+    variance, (residual, limit) = tensors["novelty.variance"], tensors["novelty.residual_limit"]
     return LoadedModels(
         network.eval(),
         LinearEnsemble(weight, bias, facts.get("linear_strength", 0.0)),
-        NoveltyModel(tensors["novelty.components"], tensors["novelty.variance"], float(residual), float(limit)),
-        {
-            "mean": tensors["embedding.mean"],
-            "std": tensors["embedding.std"],
-            "clinical": ClinicalScale(*(tensors[f"clinical.{name}"] for name in ("median", "mean", "std", "indicator"))),
-        },
+        NoveltyModel(scales.embedding.components[: len(variance)], variance, float(residual), float(limit)),
+        scales,
         facts,
     )

@@ -62,7 +62,7 @@ def _check_kind(facts: dict[str, Any], data: AlignmentData) -> None:
 def _columns(models: LoadedModels, prepared: Prepared) -> dict[str, np.ndarray]:
     """Return every numeric column, float64 (n,); NaN where a model has nothing to say."""
     n, facts = len(prepared.image_ids), models.facts
-    columns = {"ood_score": models.novelty.scores(prepared.embeddings), "measured": prepared.measured}
+    columns = {"ood_score": models.novelty.scores(prepared.standardised), "measured": prepared.measured}
     names = ("p_image", "p_clinical", "p_linear", "p_melanoma", "p_low", "p_high")
     columns |= {name: np.full(n, np.nan) for name in names}
     if facts["chosen"] is None:

@@ -11,9 +11,10 @@ import numpy as np
 from cefm_core.alignment.checkpoint import TrainedAlignment, checkpoint_bytes, checkpoint_from_bytes
 from cefm_core.alignment.clinical_vector import ClinicalScale
 from cefm_core.alignment.data import AlignmentData
+from cefm_core.alignment.embedding_scale import EmbeddingScale
 from cefm_core.alignment.fusion import CANDIDATES, choose_blend, enough_labels, fit_blend, operating_threshold
 from cefm_core.alignment.linear import LinearEnsemble, fit_linear
-from cefm_core.alignment.models import Prepared, forward_logits, network_tensors, prepare, project
+from cefm_core.alignment.models import Prepared, Scales, forward_logits, network_tensors, prepare, project
 from cefm_core.alignment.novelty import NoveltyModel, fit_novelty
 from cefm_core.config import AlignmentConfig
 from cefm_core.errors import ConfigurationError
@@ -71,17 +72,17 @@ class _Training:
         scales = _fit_scales(data, train, config)
         prepared = prepare(data, scales)
         pairs = {name: prepared.pairs(rows) for name, rows in (("train", train), ("tune", tune))}
-        network = AlignmentNetwork(data.embeddings.shape[1], scales["clinical"].width, config.seeds)
+        network = AlignmentNetwork(scales.embedding.width, scales.clinical.width, config.seeds)
         log = fit_heads(network, pairs["train"], pairs["tune"], config, self.progress)
         facts = self._facts(train, tune, pairs, scales)
-        tensors = _scale_tensors(scales)
+        tensors = scales.tensors()
         log += self._classify(prepared, network, train, tune, facts, tensors)
         tensors |= network_tensors(network, facts["models"])
-        tensors |= _novelty_tensors(fit_novelty(prepared.embeddings[train], prepared.embeddings[tune]))
+        tensors |= _novelty_tensors(fit_novelty(scales.embedding.components, prepared.standardised[train], prepared.standardised[tune]))
         facts["tensor_names"] = sorted(tensors)
         return TrainedAlignment(tensors, facts, log)
 
-    def _facts(self, train: np.ndarray, tune: np.ndarray, pairs: dict[str, Any], scales: dict[str, Any]) -> dict[str, Any]:
+    def _facts(self, train: np.ndarray, tune: np.ndarray, pairs: dict[str, Any], scales: Scales) -> dict[str, Any]:
         data, labels = self.data, self.data.labels()
         counts = {
             name: {
@@ -99,9 +100,10 @@ class _Training:
             "encoder_sha256": data.encoder_sha256,
             "random_weights": data.random_weights,
             "embedding_width": int(data.embeddings.shape[1]),
+            "components": scales.embedding.kept,
             "clinical_names": list(data.clinical_names),
-            "clinical_width": scales["clinical"].width,
-            "clinical_indicators": [data.clinical_names[i] for i in scales["clinical"].indicator],
+            "clinical_width": scales.clinical.width,
+            "clinical_indicators": [data.clinical_names[i] for i in scales.clinical.indicator],
             "counts": counts,
             "classifier_reason": _why_no_classifier(labels[train]),
             "models": [],
@@ -181,33 +183,16 @@ def _why_no_classifier(labels: np.ndarray) -> str | None:
     return "no_classifier_too_few_labels" if counts.min() < MIN_PER_CLASS else None
 
 
-def _fit_scales(data: AlignmentData, train: np.ndarray, config: AlignmentConfig) -> dict[str, Any]:
+def _fit_scales(data: AlignmentData, train: np.ndarray, config: AlignmentConfig) -> Scales:
     """Fit the scales of embeddings and measurements on training rows."""
-    vectors = data.embeddings[train].astype(np.float64)
-    std = vectors.std(axis=0)
     measured = train[data.measured()[train]]
-    return {
-        "mean": vectors.mean(axis=0),
-        "std": np.where(std > 1e-6, std, 1.0),
-        "clinical": ClinicalScale.fit(data.clinical[measured], config.standardise),
-    }
-
-
-def _scale_tensors(scales: dict[str, Any]) -> dict[str, np.ndarray]:
-    clinical: ClinicalScale = scales["clinical"]
-    return {
-        "embedding.mean": scales["mean"],
-        "embedding.std": scales["std"],
-        "clinical.median": clinical.median,
-        "clinical.mean": clinical.mean,
-        "clinical.std": clinical.std,
-        "clinical.indicator": clinical.indicator,
-    }
+    return Scales(
+        EmbeddingScale.fit(data.embeddings[train], config.components), ClinicalScale.fit(data.clinical[measured], config.standardise)
+    )
 
 
 def _novelty_tensors(model: NoveltyModel) -> dict[str, np.ndarray]:
     return {
-        "novelty.components": model.components,
         "novelty.variance": model.variance,
         "novelty.residual_limit": np.array([model.residual, model.limit]),
     }

@@ -11,8 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from cefm_core.alignment.encoder import Encoder, encoder_digest
+from cefm_core.alignment.encoder import PARTS, Encoder, encoder_digest
 from cefm_core.alignment.encoder_source import BUILTIN_WEIGHTS
+from cefm_core.alignment.preprocess import normalise, resize_view
 from cefm_core.config import EmbedConfig
 from cefm_core.errors import ConfigurationError
 
@@ -71,21 +72,26 @@ def test_an_empty_mask_makes_the_frame_stand_in_and_says_so(builtin, pictures):
     assert [row["notes"] for row in rows] == [[], [], ["lesion_view_is_frame"]]
 
 
-def test_class_token_alone_is_the_first_half_of_class_and_mean(builtin, pictures):
-    images, _ = pictures
-    both = Encoder(**{**vars(builtin), "config": EmbedConfig(view="frame")}).embed(images[:1])[0]
-    alone = Encoder(**{**vars(builtin), "config": EmbedConfig(view="frame", tokens="class")}).embed(images[:1])[0]
-    assert alone.tobytes() == both[: len(alone)].tobytes() and len(both) == 2 * len(alone)
+def test_shorter_embeddings_are_the_beginning_of_longer_ones(builtin, pictures):
+    found = [Encoder(**{**vars(builtin), "config": EmbedConfig(view="frame", tokens=tokens)}) for tokens in PARTS]
+    vectors = [encoder.embed(pictures[0][:1])[0] for encoder in found]
+    assert [len(v) for v in vectors] == [384, 768, 1536] == [encoder.dimension for encoder in found]
+    for vector in vectors:
+        assert vector.tobytes() == vectors[-1][: len(vector)].tobytes()
 
 
-def test_mean_patch_token_leaves_the_class_token_out(builtin, pictures):
-    from cefm_core.alignment.preprocess import normalise, resize_view
-
+def test_parts_of_an_embedding_are_pooled_from_the_tokens(builtin, pictures):
     pixels = normalise(resize_view(pictures[0][0], None, builtin.spec), builtin.spec)
+    inside = []
+    handle = builtin.network.blocks[2].register_forward_hook(lambda module, inputs, output: inside.append(output))
     with torch.inference_mode():
-        tokens = builtin.network.forward_features(pixels[None])[0].numpy()
+        tokens = builtin.network.forward_features(pixels[None])[0].double().numpy()
+    handle.remove()
+    middle = inside[0][0, 1:].double().numpy()
+    middle = (middle - middle.mean(axis=1, keepdims=True)) / np.sqrt(middle.var(axis=1, keepdims=True) + 1e-5)
+    expected = [tokens[0], tokens[1:].mean(0), tokens[1:].std(0, ddof=1), middle.std(0, ddof=1)]
     found = Encoder(**{**vars(builtin), "config": EmbedConfig(view="frame")}).embed(pictures[0][:1])[0]
-    np.testing.assert_allclose(found, np.concatenate([tokens[0], tokens[1:].mean(0)]), atol=1e-4)
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-3)
 
 
 def test_shipped_weights_are_small_frozen_half_precision_tensors(builtin):
