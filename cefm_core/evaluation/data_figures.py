@@ -84,7 +84,8 @@ def _feature_panel(ax: Axes, values: NDArray[np.float64], target: NDArray[np.int
         edges = np.arange(levels.min() - 0.5, levels.max() + 1)
     else:
         low, high = np.percentile(values, [0.5, 99.5])
-        edges = np.linspace(low, high if high > low else low + 1, 26)
+        bins = int(np.clip(np.sqrt(values.size) * 1.2, 6, 25))
+        edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     for label, colour, word in ((0, fs.NEVUS, "nevus"), (1, fs.MELANOMA, "melanoma")):
         chosen = np.clip(values[target == label], edges[0], edges[-1])
         if chosen.size:
@@ -161,6 +162,7 @@ def shortcut_figure(result: SentinelResult, cohort: Cohort, models: list[dict[st
     ax.grid(False, axis="y")
     fs.label_axes(ax, "AUC (dashed: chance; shaded: within the margin of the model)", "")
     verdict = "ALARM: see the first line of the summary" if result.fires else "quiet: no shortcut comes near the model"
+    verdict = verdict if result.judged else "too few images to judge"
     fs.title(figure, "What would the score be without looking at the lesion?", f"{counts_text(cohort)}; {verdict}")
     return fs.png(figure)
 

@@ -82,7 +82,7 @@ def headline(rows: Rows, cohorts: list[Cohort], sentinels: list[SentinelResult],
             lines += _detail_lines(rows, cohort, model) if index == 0 else []
     lines += mask_lines(rows)
     for sentinel in sentinels:
-        if not sentinel.fires and not any("not judged" in note for note in sentinel.notes):
+        if sentinel.judged and not sentinel.fires:
             lines.append(f"Shortcut sentinel on {sentinel.split}: quiet.")
         lines += [f"Shortcut sentinel on {sentinel.split}: {note}." for note in sentinel.notes]
     for cohort in cohorts:

@@ -84,12 +84,12 @@ def find_row(rows: list[dict[str, Any]], model: str, split: str, metric: str, st
 
 
 def format_value(row: dict[str, Any] | None, digits: int = 3) -> str:
-    """Write a row for a reader: ``0.873 (0.84 to 0.90)``, or ``n/a (single_class)``."""
+    """Write a row for a reader: ``0.873 (0.84 to 0.90)``, ``1.000 (no interval: too_few)`` or ``n/a (single_class)``."""
     if row is None:
         return "n/a"
     if row["value"] is None:
         return f"n/a ({row['reason']})"
     text = f"{row['value']:.{digits}f}"
     if row["low"] is None:
-        return text
+        return f"{text} (no interval: {row['reason']})" if row["reason"] in ("too_few", "no_spread") else text
     return f"{text} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"

@@ -44,6 +44,8 @@ def _operating_point(cohort: Cohort, column: str, threshold: float) -> tuple[flo
 def roc_figure(cohort: Cohort, models: Mapping[str, str], rows: list[dict[str, Any]], threshold: Measured) -> bytes:
     """Draw the ROC curves of all models on one cohort, the first with its 95 % band and its operating points."""
     figure, (ax,) = fs.new_figure(6.6, 6.4)
+    first = find_row(rows, next(iter(models)), cohort.split, "roc_auc")
+    banded = first is not None and first["reason"] != "too_few"
     ax.plot([0, 1], [0, 1], color=fs.MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for index, (model, column) in enumerate(models.items()):
         part = cohort.scored_by(column)
@@ -53,7 +55,7 @@ def roc_figure(cohort: Cohort, models: Mapping[str, str], rows: list[dict[str, A
         name = f"{model}: AUC {format_value(find_row(rows, model, cohort.split, 'roc_auc'))}"
         width, colour = (2.2, fs.SERIES[0]) if index == 0 else (1.3, fs.SERIES[index % len(fs.SERIES)])
         ax.plot(fp[0] / fp[0, -1], tp[0] / tp[0, -1], color=colour, linewidth=width, label=name, zorder=5 - index)
-        if index == 0:
+        if index == 0 and banded:
             _, low, high = roc_band(cohort, column)
             ax.fill_between(FPR_GRID, low, high, color=colour, alpha=0.14, linewidth=0, label="95 % band of the first")
     points = [(0.5, "o", "threshold 0.5")]
@@ -65,7 +67,8 @@ def roc_figure(cohort: Cohort, models: Mapping[str, str], rows: list[dict[str, A
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     fs.label_axes(ax, "False alarms: nevi called melanoma (1 - specificity)", "Melanomas found (sensitivity)")
     fs.legend(ax, loc="lower right")
-    fs.title(figure, "Melanoma against nevus", f"ROC curve on {counts_text(cohort)}; intervals are 95 %, bootstrapped by group")
+    note = "intervals are 95 %, bootstrapped by group" if banded else "too few images for intervals"
+    fs.title(figure, "Melanoma against nevus", f"ROC curve on {counts_text(cohort)}; {note}")
     return fs.png(figure)
 
 

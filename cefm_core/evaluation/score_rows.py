@@ -12,7 +12,7 @@ from cefm_core.evaluation.delong import delong_test
 from cefm_core.evaluation.frame import Cohort
 from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics
 from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, metric_row
-from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
+from cefm_core.evaluation.weighted import resampled_auc, resampled_mean, resampled_metrics
 
 Rows = list[dict[str, Any]]
 STRATUM_METRICS = ("roc_auc", "sensitivity", "specificity", "sensitivity_tuned95", "specificity_tuned95", "ece")
@@ -136,14 +136,13 @@ def abstention_rows(cohort: Cohort, column: str) -> Rows:
         return []
     declined = cohort.frame["abstain"].fillna(False).to_numpy(dtype=bool)
     right = (cohort.scores(column) >= 0.5) == (cohort.target == 1)
-    groups, weights = group_count(cohort.codes), cohort.weights.astype(np.float64)
+    groups = group_count(cohort.codes)
     counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
-    share = percentile_interval(weights @ declined / weights.sum(axis=1), groups)
+    share = percentile_interval(resampled_mean(cohort.weights, declined.astype(np.float64)), groups)
     rows = [metric_row("combined", cohort.split, "abstain_share", Measured(float(declined.mean())), interval=share, **counts)]
     if declined.all():
         return [*rows, metric_row("combined", cohort.split, "accuracy_where_answered", Measured(None, "no_rows"), **counts)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        samples = (weights @ (right & ~declined)) / (weights @ ~declined)
+    samples = resampled_mean(cohort.weights, right.astype(np.float64), ~declined)
     answered = Measured(float(right[~declined].mean()))
     rows.append(
         metric_row("combined", cohort.split, "accuracy_where_answered", answered, interval=percentile_interval(samples, groups), **counts)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cefm_core.evaluation.bootstrap import group_codes, group_resamples, percentile_interval
 from cefm_core.evaluation.rows import Interval, Measured, metric_row
 from cefm_core.evaluation.score_rows import group_count
+from cefm_core.evaluation.weighted import resampled_mean
 
 MASKS = {"coarse_mask": "coarse", "refined_mask": "refined"}
 SPLITS = ("val", "test", "external", "tune", "train")
@@ -18,10 +19,7 @@ SPLITS = ("val", "test", "external", "tune", "train")
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.uint16], codes: NDArray[np.int64]) -> tuple[Measured, Interval]:
     """Return the mean over images, the ISIC convention, with its interval by group."""
-    totals = weights.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        samples = weights @ values / totals
-    return Measured(float(values.mean())), percentile_interval(samples, group_count(codes))
+    return Measured(float(values.mean())), percentile_interval(resampled_mean(weights, values), group_count(codes))
 
 
 def _split_rows(rows: pd.DataFrame, split: str, minimum: int, samples: int, seed: int) -> list[dict[str, Any]]:

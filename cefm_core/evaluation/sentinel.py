@@ -22,7 +22,7 @@ from cefm_core.evaluation.matching import MatchedAuc, matched_auc
 from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, metric_row
 from cefm_core.evaluation.score_rows import group_count
 from cefm_core.evaluation.shortcuts import FittedShortcut, Shortcut, out_of_fold
-from cefm_core.evaluation.weighted import resampled_auc
+from cefm_core.evaluation.weighted import resampled_auc, resampled_mean
 
 MIN_COVERED_SHARE = 0.5
 MIN_CLASS = 10  # melanomas and nevi below which no alarm can be judged
@@ -62,6 +62,7 @@ class SentinelResult:
         rows: Rows for the metrics table.
         alarms: One sentence per alarm; empty when quiet.
         notes: What could not be judged, and findings that are no alarm.
+        judged: Whether there were images enough to judge; without, the absence of an alarm means nothing.
     """
 
     split: str
@@ -70,6 +71,7 @@ class SentinelResult:
     rows: list[dict[str, Any]]
     alarms: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    judged: bool = True
 
     @property
     def fires(self) -> bool:
@@ -93,7 +95,7 @@ def shortcut_probability(cohort: Cohort, fitted: FittedShortcut) -> tuple[NDArra
 def accuracy_samples(cohort: Cohort, called: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Accuracy of these calls in every resample."""
     right = (called == (cohort.target == 1)).astype(np.float64)
-    return cohort.weights @ right / np.maximum(cohort.weights.sum(axis=1), 1)
+    return resampled_mean(cohort.weights, right)
 
 
 def score_shortcut(cohort: Cohort, fitted: FittedShortcut) -> ShortcutScore:
@@ -205,7 +207,7 @@ def watch(cohort: Cohort, shortcuts: list[FittedShortcut], model: str, column: s
     rows = _rows(cohort, model, scores, matched)
     if np.bincount(cohort.target, minlength=2).min() < MIN_CLASS:
         note = f"shortcuts not judged: fewer than {MIN_CLASS} melanomas or nevi"
-        return SentinelResult(cohort.split, scores, matched, rows, [], [note])
+        return SentinelResult(cohort.split, scores, matched, rows, [], [note], judged=False)
     auc = float(roc_auc_score(cohort.target, score))
     accuracy = float(np.mean((score >= 0.5) == (cohort.target == 1)))
     alarms = [a for s in scores if s.shortcut.is_shortcut for a in _shortcut_alarms(s, auc, accuracy, margin)]

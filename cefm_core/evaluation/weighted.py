@@ -17,6 +17,7 @@ from cefm_core.evaluation.rows import Measured
 
 Floats = NDArray[np.float64]
 CHUNK_ELEMENTS = 2_000_000  # resamples x images held as floats at once: 16 MB an array
+GRID = 2.0**30
 
 
 def chunks(weights: NDArray[np.uint16]) -> Iterator[Floats]:
@@ -24,6 +25,15 @@ def chunks(weights: NDArray[np.uint16]) -> Iterator[Floats]:
     step = max(1, CHUNK_ELEMENTS // max(1, weights.shape[1]))
     for start in range(0, weights.shape[0], step):
         yield weights[start : start + step].astype(np.float64)
+
+
+def on_grid(values: Floats) -> Floats:
+    """Round to multiples of 2^-30 (an error below 5e-10).
+
+    Weighted sums of such values are exact in double precision for up to some million images, so that they do not depend on the order
+    in which a matrix product adds them, which changes with the number of threads.
+    """
+    return np.round(values * GRID) / GRID
 
 
 class RankedScores:
@@ -127,9 +137,9 @@ def _chunk_metrics(
         values |= {"sensitivity_tuned95": a / (a + d), "specificity_tuned95": c / (c + b)}
     total = weights.sum(axis=1)
     deviation = np.zeros((target.size, BINS))
-    deviation[np.arange(target.size), bin_index(probability)] = target - probability
+    deviation[np.arange(target.size), bin_index(probability)] = on_grid(target - probability)
     values["ece"] = np.abs(weights @ deviation).sum(axis=1) / total
-    values["brier"] = weights @ (target - probability) ** 2 / total
+    values["brier"] = weights @ on_grid((target - probability) ** 2) / total
     return values
 
 
@@ -163,3 +173,17 @@ def resampled_auc(weights: NDArray[np.uint16], target: NDArray[np.int64], score:
     ranked = RankedScores(target, score)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.concatenate([roc_auc(*ranked.curve(block)) for block in chunks(weights)])
+
+
+def resampled_mean(weights: NDArray[np.uint16], values: Floats, among: NDArray[np.bool_] | None = None) -> Floats:
+    """Compute the mean of ``values`` over the drawn rows of every resample, NaN where none was drawn.
+
+    Args:
+        weights: Shape (resamples, n).
+        values: Shape (n,), finite.
+        among: Shape (n,), rows that count; None for all.
+    """
+    counted = np.ones(values.size) if among is None else among.astype(np.float64)
+    both = np.stack([on_grid(values) * counted, counted], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.concatenate([(sums := block @ both)[:, 0] / sums[:, 1] for block in chunks(weights)])

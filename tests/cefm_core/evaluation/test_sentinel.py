@@ -108,6 +108,7 @@ def test_scored_out_of_fold_where_nothing_was_fitted(run, sentinel, config, plan
 def test_too_few_images_are_not_judged(run, sentinel, config):
     result = sentinel(run(60, planted=True), config)
     assert not result.alarms
+    assert not result.judged
     assert any("not judged" in note for note in result.notes)
 
 
