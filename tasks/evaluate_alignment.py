@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cefm_core import __version__
 from cefm_core.tables import metrics, predictions
 from storage.parquet import content_digest, read_frame, read_rows, write_rows
 from storage.refs import FileRef
@@ -84,7 +85,12 @@ def _predicted(
     data = AlignmentData.from_rows(manifest, embeddings, abc_features, checkpoint.facts["profile"])
     digest = {row["image_id"]: row["image_sha256"] for row in manifest}
     rows = [row | {"image_sha256": digest[row["image_id"]]} for row in predict(checkpoint, data)]
-    facts = dict(checkpoint.facts) | {"checkpoint_sha256": inputs["checkpoint"].sha256}
+    facts = dict(checkpoint.facts) | {
+        "name": "alignment and classifiers",
+        "command": "cefm run --source IMAGES --metadata TABLE --store STORE",
+        "checkpoint_sha256": inputs["checkpoint"].sha256,
+        "package_version": __version__,
+    }
     return rows, facts, diagnose(checkpoint, data)
 
 
