@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SLAB = 8192  # numbers per time step below which sequences are cut into chunks
+WIDE = 3072  # numbers per time step from which sequences are not cut into chunks
+SHORTEST = 4  # steps per chunk at least; the causal convolution beside the scan looks back over three
 TILE = 98304  # numbers per tile of time steps, 384 kB in float32
 
 
@@ -42,17 +43,20 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def chunk_count(length: int, width: int) -> int:
-    """Return into how many chunks to cut sequences so that one step has enough numbers for an operator call.
+    """Return into how many chunks to cut sequences.
+
+    Cutting doubles part of the work, so it pays only where a single step is too small for an operator call; then steps and chunks
+    are about equally many, which makes the number of calls least.
 
     Args:
         length: Steps per sequence.
         width: Numbers per step over all sequences: sequences x channels x states.
 
     Returns:
-        A power of two that divides ``length`` and leaves at least 8 steps per chunk.
+        A power of two that divides ``length`` and leaves at least ``SHORTEST`` steps a chunk; 1 for wide steps.
     """
     chunks = 1
-    while width * chunks < SLAB and length % (2 * chunks) == 0 and length // (2 * chunks) >= 8:
+    while width < WIDE and chunks * chunks < length and length % (2 * chunks) == 0 and length // (2 * chunks) >= SHORTEST:
         chunks *= 2
     return chunks
 

@@ -90,7 +90,7 @@ class Mamba(nn.Module):
         """Convolve along time; the first steps of a chunk see the last ones of the chunk before."""
         steps, past = u.shape[0], self.d_conv - 1
         batch = u.shape[2] // chunks
-        tail = F.pad(u[-past:], (batch, 0))[..., : u.shape[2]]
+        tail = F.pad(u[-past:], (batch, 0))[..., : u.shape[2]] if chunks > 1 else u.new_zeros(past, *u.shape[1:])
         padded = torch.cat([tail, u])
         result = self.conv1d.bias[:, None].expand_as(u) if self.conv1d.bias is not None else torch.zeros_like(u)
         for tap in range(self.d_conv):

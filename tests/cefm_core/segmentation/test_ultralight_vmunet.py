@@ -40,6 +40,12 @@ def test_output_is_already_a_probability():
     assert torch.equal(p, torch.sigmoid(logits))
 
 
+@pytest.mark.parametrize("side", [32, 64, 160])
+def test_sides_of_multiples_of_32_pass(side):
+    with torch.inference_mode():
+        assert UltraLightVMUNet().eval()(torch.rand(1, 3, side, 32) * 255).shape == (1, 1, side, 32)
+
+
 def test_quarters_share_one_block_and_do_not_mix():
     torch.manual_seed(2)
     layer, x = PVMLayer(24, 32).eval(), torch.randn(2, 24, 16, 16)
