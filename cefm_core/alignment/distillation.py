@@ -67,19 +67,20 @@ class TargetStore:
     done: np.ndarray
 
 
-def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig) -> TargetStore:
+def open_targets(folder: Path, image_ids: list[str], config: DistillationConfig, teacher_sha256: str) -> TargetStore:
     """Open the target arrays of these images, creating them where they are absent.
 
     Args:
         folder: Working folder; what is already computed there for the same ids and settings is kept.
         image_ids: Images in row order.
         config: Settings of the distillation.
+        teacher_sha256: Digest of the teacher's weight file.
 
     Raises:
-        ConfigurationError: The folder holds targets of other images or settings.
+        ConfigurationError: The folder holds targets of other images, another teacher or other sizes.
     """
     side, grid, n = config.student_side_px, config.student_side_px // PATCH_PX, len(image_ids)
-    key = hashlib.sha256(json.dumps([image_ids, config.teacher_model, config.teacher_side_px, side]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([image_ids, teacher_sha256, config.teacher_side_px, side]).encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "key.txt"
     if stamp.exists() and stamp.read_text() != key:

@@ -166,8 +166,8 @@ class Encoder:
         error = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
         if not error < MAX_REFERENCE_ERROR:
             raise ConfigurationError(
-                f"embed.weights: {self.source.path} gives another embedding of its reference image (relative error {error:.4f}) than when it was "
-                "written: the architecture or its activation does not belong to these weights"
+                f"embed.weights: {self.source.path} gives another embedding of its reference image (relative error {error:.4f}) "
+                "than when it was written: the architecture or its activation does not belong to these weights"
             )
 
 

@@ -79,7 +79,7 @@ def compute_targets(images: Sequence[TrainingImage], teacher_file: Path, work: P
         Numbers of images and views, and how many were computed by this call.
     """
     teacher = _load_teacher(teacher_file, config)
-    store = open_targets(work, [image.image_id for image in images], config)
+    store = open_targets(work, [image.image_id for image in images], config, teacher.source.weights_sha256)
     wanted = wanted_views(len(images), config.both_views)
     computed = 0
     with one_thread():
@@ -109,7 +109,7 @@ def train_student(
     from cefm_core.alignment.student import distil, new_student
 
     teacher = _load_teacher(teacher_file, config)
-    store = open_targets(work, [image.image_id for image in images], config)
+    store = open_targets(work, [image.image_id for image in images], config, teacher.source.weights_sha256)
     views = np.flatnonzero(_complete(store, wanted_views(len(images), config.both_views)).ravel())
     spec = InputSpec(**{**teacher.spec.__dict__, "side_px": config.student_side_px})
     last: dict[str, Any] = {}
