@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that ``cefm --help`` answers at once.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -216,14 +217,25 @@ def _config(settings: Path | None, pairs: list[str] | None) -> Any:
         name, found, value = pair.partition("=")
         if not found:
             raise ConfigurationError(f"--set {pair}: write it as stage.setting=value")
-        overrides[name.strip()] = value.strip()
+        overrides[name.strip()] = _value(pair, value.strip())
     return load_config(settings, _from_environment() | overrides)
+
+
+def _value(pair: str, text: str) -> Any:
+    """Read a list or nothing as JSON, e.g. ``alignment.seeds=[1,2]`` or ``embed.img_size=null``; anything else stays text."""
+    if not text.startswith("[") and text != "null":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{pair}: the list is not JSON ({error}); write it like [1, 2]") from error
 
 
 def _from_environment() -> dict[str, Any]:
     """Read settings such as ``CEFM_SET__COARSE__THRESHOLD=0.4``."""
     prefix = "CEFM_SET__"
-    return {name.removeprefix(prefix).lower().replace("__", "."): value for name, value in os.environ.items() if name.startswith(prefix)}
+    found = {name.removeprefix(prefix).lower().replace("__", "."): value for name, value in os.environ.items() if name.startswith(prefix)}
+    return {name: _value(f"{name}={value}", value) for name, value in found.items()}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from tasks.evaluate_alignment import INPUTS
 from tasks.evaluate_alignment import evaluate_alignment as evaluate
 
 
-@flow(name="evaluate_alignment", flow_run_name="evaluate_alignment {context.run_id}")
+@flow(name="evaluate_alignment", flow_run_name="evaluate_alignment {context.title}")
 def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
     """Predict every image and evaluate the predictions.
 

@@ -20,7 +20,7 @@ from tasks.publish_site import publish_site
 from tasks.rows import collect_rejects
 
 
-@flow(name="full_run", flow_run_name="full_run {context.run_id}")
+@flow(name="full_run", flow_run_name="full_run {context.title}")
 def full_run(context: RunContext) -> RunSummary:
     """Run every stage on a source, publish the outputs as one version and draw the report site."""
     preflight(context)
@@ -38,6 +38,6 @@ def full_run(context: RunContext) -> RunSummary:
     ).result()
     summary = summarise(context, result, version, site)
     record_run(store, context.run_id, summary.model_dump(mode="json") | {"commit": commit(), "context": context.model_dump(mode="json")})
-    create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.run_id}")
+    create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.title}")
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")
     return summary

@@ -56,7 +56,8 @@ def _look_at(checks: list[Check]) -> list[str]:
     faults: list[str] = []
     for name, look in checks:
         try:
-            found.append(f"{name}: {look()}")
+            seen = look()
+            found += [f"{name}: {seen}"] if seen else []
         except CefmError as error:
             faults.append(str(error))
     if faults:
@@ -78,7 +79,7 @@ def _weights_check(stage: str, context: RunContext) -> Callable[[], str]:
     def check() -> str:
         declared = getattr(import_module(f"tasks.{stage}"), "STAGE", None)
         weights = declared.weights(context.config) if declared else {}
-        return ", ".join(f"{name} {digest[:12]}" for name, digest in weights.items()) or "no weights needed"
+        return ", ".join(f"{name} {digest[:12]}" for name, digest in weights.items())
 
     return check
 

@@ -13,7 +13,7 @@ from tasks.refine_masks import refine_masks
 from tasks.segment_coarse import segment_coarse
 
 
-@flow(name="prepare_dataset", flow_run_name="prepare_dataset {context.run_id}")
+@flow(name="prepare_dataset", flow_run_name="prepare_dataset {context.title}")
 def prepare_dataset(context: RunContext) -> FlowResult:
     """Build the manifest of a source, segment its lesions and measure them."""
     result = FlowResult()

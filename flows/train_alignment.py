@@ -12,7 +12,7 @@ from tasks.embed_images import embed_images
 from tasks.train_alignment import train_alignment as train
 
 
-@flow(name="train_alignment", flow_run_name="train_alignment {context.run_id}")
+@flow(name="train_alignment", flow_run_name="train_alignment {context.title}")
 def train_alignment(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
     """Embed the images and train the projection heads and classifiers.
 

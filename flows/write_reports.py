@@ -14,7 +14,7 @@ from tasks.write_reports import STAGE
 from tasks.write_reports import write_reports as write
 
 
-@flow(name="write_reports", flow_run_name="write_reports {context.run_id}")
+@flow(name="write_reports", flow_run_name="write_reports {context.title}")
 def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
     """Rank descriptors and write the reports.
 

@@ -31,6 +31,11 @@ class RunContext(BaseModel):
     refresh: tuple[str, ...] = Field((), description="Names of stages that recompute everything in this run")
     run_id: str = Field(default_factory=new_run_id, description="Identifier of the run")
 
+    @property
+    def title(self) -> str:
+        """What run this is, for people: the source's name and the run's identifier."""
+        return f"{self.source.rsplit('/', 1)[-1]} {self.run_id}"
+
     def open_store(self) -> Store:
         """Open the run's store."""
         return Store.open(self.store)

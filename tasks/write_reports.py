@@ -1,25 +1,30 @@
-"""write_reports: a checked report and a page for every image. The only module that talks to a language model."""
+"""write_reports: a checked report and a page for every image. How a language model is reached belongs to ``tasks/llm_endpoint.py``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cefm_core.config import CefmConfig, ReportConfig
-from cefm_core.errors import ConfigurationError, IntegrityError
+from cefm_core.errors import IntegrityError
 from cefm_core.tables import reports
 from storage import keys
 from storage.refs import FileRef, digest_of
 from storage.store import Store
 from tasks.context import RunContext
 from tasks.images import Pictures
+from tasks.llm_endpoint import BUDGET, REFUSED, UNREACHABLE, Endpoint, NoAnswerError, endpoint_of
 from tasks.report_page import Written, draw_page
 from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
 from tasks.stage_task import stage_task
 
 if TYPE_CHECKING:
+    from cefm_core.reports.claims import Report
     from cefm_core.reports.facts import Facts
     from cefm_core.reports.verdict import Reason
 
@@ -35,9 +40,6 @@ _LEDGER = {
     "predictions": "prediction",
     "descriptors": "descriptors",
 }
-# How an endpoint is asked for JSON, strictest first; the first that it accepts serves the rest of the run.
-_FORMATS = ("json_schema", "json_object", "plain")
-_UNREACHABLE = "llm_unreachable"
 
 
 def _inputs(rows: Rows) -> Row:
@@ -45,15 +47,15 @@ def _inputs(rows: Rows) -> Row:
 
 
 def _settings(config: CefmConfig) -> dict[str, Any]:
-    """The model, the prompt and the sampling decide a text; the endpoint's address and the key's name do not."""
+    """The model, the prompt and the sampling decide a text; the endpoint's address, the key's name and the budget do not."""
     if config.reports.writer == "template":
         return config.reports.model_dump(mode="json", include={"writer", "language"})
-    return config.reports.model_dump(mode="json", exclude={"base_url", "api_key_env"})
+    return config.reports.model_dump(mode="json", exclude={"base_url", "api_key_env", "max_total_tokens"})
 
 
 def _settled(row: Row) -> bool:
-    """A text that stands only because the endpoint was away is asked for again."""
-    return not any(reason.startswith(_UNREACHABLE) for reason in row["reasons"])
+    """A template text that stands only because the endpoint gave no answer is not the last word: it is asked for again."""
+    return row["status"] == "published" or not any(reason.startswith((UNREACHABLE, REFUSED, BUDGET)) for reason in row["reasons"])
 
 
 STAGE = RowStage(
@@ -80,29 +82,49 @@ STAGE = RowStage(
 @stage_task
 def write_reports(context: RunContext, fingerprint: str, work: FileRef, label: str = "write_reports") -> PartSummary:
     """Write, check and draw the reports of one shard."""
+    pictures, items = Pictures(context), context.open_store().read_json(work.key)
+    with closing(_writer(context)) as writer:
+
+        def process(batch: list[Row]) -> list[Output]:
+            return [draw_page(pictures, item, ledger := _ledger(item), writer.write(ledger)) for item in batch]
+
+        writer.prepare(_ledgers(items))
+        return run_shard(STAGE, context, fingerprint, work, process)
+
+
+def _ledger(item: Row) -> Facts:
     from cefm_core.reports.facts import collect_facts
 
-    pictures, writer = Pictures(context), _writer(context)
+    return collect_facts(item["image_id"], **{_LEDGER[name]: row for name, row in item["rows"].items()})
 
-    def process(items: list[Row]) -> list[Output]:
-        ledgers = [collect_facts(item["image_id"], **{_LEDGER[name]: row for name, row in item["rows"].items()}) for item in items]
-        return [draw_page(pictures, *each) for each in zip(items, ledgers, writer.write(ledgers), strict=True)]
 
-    return run_shard(STAGE, context, fingerprint, work, process)
+def _ledgers(items: list[Row]) -> Iterator[Facts]:
+    """Yield the ledgers of a shard; an item that fails here fails again in its turn, and is rejected then."""
+    for item in items:
+        try:
+            yield _ledger(item)
+        except Exception:
+            logger.info("image %s has no ledger", item["image_id"], exc_info=True)
 
 
 class ReportWriter(Protocol):
     """Turns ledgers into reports."""
 
-    def write(self, ledgers: list[Facts]) -> list[Written]:
-        """Return one report a ledger, in order."""
+    def prepare(self, ledgers: Iterable[Facts]) -> None:
+        """Hear beforehand of all the ledgers of a shard."""
+
+    def write(self, ledger: Facts) -> Written:
+        """Return the report of one ledger."""
         ...
+
+    def close(self) -> None:
+        """Stop what is still under way."""
 
 
 def _writer(context: RunContext) -> ReportWriter:
     if context.config.reports.writer == "template":
         return TemplateWriter(context.config.reports)
-    return LlmWriter(context.config, context.open_store())
+    return LlmWriter(context.config.reports, context.open_store(), endpoint_of(context.run_id, context.config))
 
 
 class TemplateWriter:
@@ -111,66 +133,100 @@ class TemplateWriter:
     def __init__(self, config: ReportConfig) -> None:
         self._language = config.language
 
-    def write(self, ledgers: list[Facts]) -> list[Written]:
-        """Return one report a ledger, in order."""
+    def prepare(self, ledgers: Iterable[Facts]) -> None:
+        """Do nothing: a report takes milliseconds."""
+
+    def write(self, ledger: Facts) -> Written:
+        """Return the report of one ledger."""
         from cefm_core.reports.template_writer import write_report
 
-        return [Written(write_report(ledger, self._language)) for ledger in ledgers]
+        return Written(write_report(ledger, self._language))
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class LlmWriter:
     """Any OpenAI-compatible endpoint; what the checker refuses is not published, and the template stands in.
 
     Only facts of the ledger are sent. Every answer is stored at once under what decided it, so that a restart asks only for the rest.
+    A whole shard is asked for at once, and pages are drawn while answers still come in.
     """
 
-    def __init__(self, config: CefmConfig, store: Store) -> None:
-        self._config = config.reports
-        self._runtime = config.runtime
+    def __init__(self, config: ReportConfig, store: Store, endpoint: Endpoint) -> None:
+        self._config = config
         self._store = store
-        self._format = 0
+        self._endpoint = endpoint
+        self._reports: dict[str, Future[Written]] = {}
+        self._stored = 0
 
-    def write(self, ledgers: list[Facts]) -> list[Written]:
-        """Return one report a ledger, in order."""
-        return asyncio.run(self._write(ledgers))
+    def prepare(self, ledgers: Iterable[Facts]) -> None:
+        """Start asking for the reports of all these ledgers."""
+        for ledger in ledgers:
+            self._reports[ledger.image_id] = self._endpoint.submit(self._one(ledger))
 
-    async def _write(self, ledgers: list[Facts]) -> list[Written]:
-        from openai import AsyncOpenAI
+    def write(self, ledger: Facts) -> Written:
+        """Wait for the report of one ledger.
 
-        slots = asyncio.Semaphore(self._runtime.llm_concurrency)
-        key = os.environ.get(self._config.api_key_env) or "none"
-        async with AsyncOpenAI(base_url=self._config.base_url, api_key=key, timeout=self._runtime.llm_timeout_s, max_retries=4) as client:
-            return list(await asyncio.gather(*(self._one(client, slots, ledger) for ledger in ledgers)))
+        Raises:
+            ConfigurationError: The endpoint refuses the key, or knows no such model.
+        """
+        if ledger.image_id not in self._reports:
+            self.prepare([ledger])
+        return self._reports[ledger.image_id].result()
 
-    async def _one(self, client: Any, slots: asyncio.Semaphore, ledger: Facts) -> Written:
-        from cefm_core.reports.checker import check_report
-        from cefm_core.reports.claims import Report
-        from cefm_core.reports.parse import parse_reply
-        from cefm_core.reports.template_writer import write_report
+    def close(self) -> None:
+        """Stop asking, and log what came of it."""
+        for report in self._reports.values():
+            report.cancel()
+        done = [report.result() for report in self._reports.values() if not report.cancelled() and report.exception() is None]
+        codes = Counter(reason.split(":")[0] for written in done if written.status == "fallback" for reason in written.reasons)
+        counts = Counter(written.status for written in done)
+        published, fallen, lost = counts["published"], counts["fallback"], len(self._reports) - len(done)
+        logger.info(
+            "reports: %d asked for, %d published, %d fallback %s, %d failed", len(self._reports), published, fallen, dict(codes), lost
+        )
+        tokens = self._endpoint.tokens
+        logger.info(
+            "answers from the store: %d; tokens of the run: %d prompt, %d completion", self._stored, tokens.prompt, tokens.completion
+        )
 
+    async def _one(self, ledger: Facts) -> Written:
         refused: list[str] = []
         objections: tuple[Reason, ...] = ()
         for attempt in range(self._config.attempts):
-            async with slots:
-                answer = await self._answer(client, ledger, objections, attempt)
-            if "error" in answer:
-                refused.append(f"{_UNREACHABLE}: {answer['error']}")
+            try:
+                answer = await self._answer(ledger, objections, attempt)
+            except NoAnswerError as error:
+                refused.append(str(error))
                 break
-            parsed = parse_reply(answer["content"], answer["finish_reason"])
-            if not parsed.ok:
-                refused.append(f"{parsed.code}: {parsed.message}")
-                continue
-            report = Report(parsed.claims, self._config.language)
-            verdict = check_report(ledger, report)
-            if verdict.ok:
+            report, lines, objections = await asyncio.to_thread(self._judge, ledger, answer)
+            refused += lines
+            if report is not None:
                 return Written(report, "openai", "published", tuple(refused), self._config.llm_model)
-            refused += verdict.lines()
-            objections = verdict.reasons
+        return await asyncio.to_thread(self._fall_back, ledger, refused)
+
+    def _judge(self, ledger: Facts, answer: dict[str, Any]) -> tuple[Report | None, list[str], tuple[Reason, ...]]:
+        """Return the report of an answer, or None with what is wrong with it."""
+        from cefm_core.reports.checker import check_report
+        from cefm_core.reports.claims import Report
+        from cefm_core.reports.parse import parse_reply
+
+        parsed = parse_reply(answer["content"], answer["finish_reason"])
+        if not parsed.ok:
+            return None, [f"{parsed.code}: {parsed.message}"], ()
+        report = Report(parsed.claims, self._config.language)
+        verdict = check_report(ledger, report)
+        return (report, [], ()) if verdict.ok else (None, verdict.lines(), verdict.reasons)
+
+    def _fall_back(self, ledger: Facts, refused: list[str]) -> Written:
+        from cefm_core.reports.template_writer import write_report
+
         return Written(write_report(ledger, self._config.language), "template", "fallback", tuple(refused), self._config.llm_model)
 
-    async def _answer(self, client: Any, ledger: Facts, objections: tuple[Reason, ...], attempt: int) -> dict[str, Any]:
-        """Return a stored answer, or ask for one and store it; an endpoint that fails gives ``{"error": ...}``, which is not stored."""
-        from cefm_core.reports.prompt import build_messages, prompt_digest
+    async def _answer(self, ledger: Facts, objections: tuple[Reason, ...], attempt: int) -> dict[str, Any]:
+        """Return a stored answer, or ask for one and store it; no answer is not stored."""
+        from cefm_core.reports.prompt import build_messages, prompt_digest, report_schema
 
         messages = build_messages(ledger, self._config, objections)
         decided_by = [
@@ -183,46 +239,10 @@ class LlmWriter:
         ]
         key = keys.cache_key("llm", digest_of(decided_by))
         try:
-            return self._store.read_json(key)
-        except IntegrityError:
-            answer = await self._ask(client, messages)
-        if "error" not in answer:
-            self._store.put_json(key, answer)
+            answer = await asyncio.to_thread(self._store.read_json, key)
+        except (IntegrityError, ValueError):
+            answer = await self._endpoint.answer(messages, report_schema())
+            await asyncio.to_thread(self._store.put_json, key, answer)
+        else:
+            self._stored += 1
         return answer
-
-    async def _ask(self, client: Any, messages: list[dict[str, str]]) -> dict[str, Any]:
-        import openai
-
-        while True:
-            form = self._format
-            try:
-                request = client.chat.completions.create(
-                    model=self._config.llm_model,
-                    messages=messages,
-                    max_tokens=self._config.max_tokens,
-                    temperature=self._config.temperature,
-                    **_response_format(_FORMATS[form]),
-                )
-                answer = await asyncio.wait_for(request, self._runtime.llm_timeout_s)
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                name = self._config.api_key_env
-                raise ConfigurationError(f"reports.base_url {self._config.base_url} refuses the key in {name}; set a valid one") from error
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if form + 1 == len(_FORMATS):
-                    return {"error": f"request refused ({error.status_code})"}
-                self._format = max(self._format, form + 1)
-                logger.warning("the endpoint refuses response_format %s; asking with %s", _FORMATS[form], _FORMATS[form + 1])
-            except (openai.APIError, TimeoutError) as error:
-                return {"error": type(error).__name__}
-            else:
-                choice = answer.choices[0] if answer.choices else None
-                return {"content": choice and choice.message.content, "finish_reason": choice and choice.finish_reason}
-
-
-def _response_format(form: str) -> dict[str, Any]:
-    from cefm_core.reports.prompt import report_schema
-
-    if form == "json_schema":
-        schema = {"name": "report", "strict": True, "schema": report_schema()}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    return {"response_format": {"type": "json_object"}} if form == "json_object" else {}
