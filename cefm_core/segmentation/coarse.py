@@ -6,6 +6,8 @@ be faster. Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +120,25 @@ class CoarseSegmenter:
         from cefm_core.segmentation.ultralight_vmunet import to_network_input
 
         pixels = torch.from_numpy(np.ascontiguousarray(small)).to(self._device).permute(2, 0, 1)[None]
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread():
             found: Probability = self._network(to_network_input(pixels))[0, 0].cpu().numpy()
         return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch in one thread: sums split over threads round otherwise, and a mask must not depend on the machine's cores.
+
+    The network is too small to gain from more; images side by side in several workers are how to use several cores.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def to_network_side(rgb: Image) -> Image:

@@ -6,6 +6,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
@@ -108,6 +109,21 @@ def test_mask_does_not_depend_on_batch_mates(segmenter):
         alone = segmenter.segment([image])[0]
         assert np.array_equal(alone.mask, found.mask)
         assert alone.row == found.row
+
+
+def test_probabilities_do_not_depend_on_the_number_of_threads(segmenter):
+    rgb, _ = lesion_image()
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(segmenter.probabilities(rgb))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_brightness_scale_of_the_input_does_not_matter(segmenter):
