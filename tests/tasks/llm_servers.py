@@ -1,0 +1,211 @@
+"""Servers on 127.0.0.1 that speak the chat completions protocol: one that misbehaves as told, and a real small model."""
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from cefm_core.config import ReportConfig
+from cefm_core.reports.claims import SECTIONS
+from cefm_core.reports.facts import collect_facts
+from cefm_core.reports.prompt import build_messages
+from cefm_core.reports.template_writer import write_report
+
+
+@dataclass
+class Reply:
+    """What the server does with one request.
+
+    Attributes:
+        content: The message's content; None leaves it null.
+        finish_reason: As given in the reply.
+        status: HTTP status; anything but 200 sends an error object.
+        headers: Further headers.
+        extra: Further fields of the message.
+        body: Sent instead of a completion, as it is.
+        delay_s: Time before the reply.
+        drip_s: Time between single bytes of the reply, or None.
+        hang: Accept and never answer.
+        cut: Close the connection without a reply.
+        usage: Whether tokens are counted.
+    """
+
+    content: str | None = None
+    finish_reason: str = "stop"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    body: str | None = None
+    delay_s: float = 0.0
+    drip_s: float | None = None
+    hang: bool = False
+    cut: bool = False
+    usage: bool = True
+
+
+class FaultyServer:
+    """Answers each request as ``script(request_body, number)`` says and remembers what it was asked.
+
+    Attributes:
+        requests: Bodies of all requests, in order of arrival.
+        headers: Their headers.
+        times: When they arrived, monotonic seconds.
+        busiest: Most requests in flight at once.
+        busy_s: Time integral of the requests in flight.
+    """
+
+    def __init__(self, script):
+        self.script = script
+        self.requests: list[dict] = []
+        self.headers: list[dict] = []
+        self.times: list[float] = []
+        self.busiest = self.in_flight = 0
+        self.busy_s = 0.0
+        self._changed = time.monotonic()
+        self._lock = threading.Lock()
+        self.stopped = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def stop(self):
+        self.stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _count(self, step):
+        now = time.monotonic()
+        self.busy_s += self.in_flight * (now - self._changed)
+        self._changed = now
+        self.in_flight += step
+        self.busiest = max(self.busiest, self.in_flight)
+
+    def _handler(server):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with server._lock:
+                    number = len(server.requests)
+                    server.requests.append(body)
+                    server.headers.append(dict(self.headers))
+                    server.times.append(time.monotonic())
+                    server._count(1)
+                try:
+                    self._reply(server.script(body, number))
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True
+                finally:
+                    with server._lock:
+                        server._count(-1)
+
+            def _reply(self, reply):
+                server.stopped.wait(3600 if reply.hang else reply.delay_s)
+                if reply.hang or reply.cut:
+                    self.close_connection = True
+                    return
+                data = (reply.body if reply.body is not None else json.dumps(_completion(reply))).encode()
+                self.send_response(reply.status)
+                for name, value in {"content-type": "application/json", **reply.headers}.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                if reply.drip_s is None:
+                    self.wfile.write(data)
+                    return
+                for byte in data:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    if server.stopped.wait(reply.drip_s):
+                        return
+
+            def log_message(self, *_):
+                pass
+
+        return Handler
+
+
+def _completion(reply):
+    if reply.status != 200:
+        return {"error": {"message": reply.content or "no", "type": "error", "code": None}}
+    choice = {
+        "index": 0,
+        "finish_reason": reply.finish_reason,
+        "message": {"role": "assistant", "content": reply.content, **reply.extra},
+    }
+    completion = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    return completion | ({"usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}} if reply.usage else {})
+
+
+def ledger_of(image_id, probability=0.12, **manifest):
+    """Return a small ledger; the probability tells ledgers apart where the image's name must not."""
+    abc = {"reason": None, "flags": [], "asymmetry_score": 0.6, "asymmetry_level": 2, "border_score": 2.0, "border_level": 2}
+    abc |= {"colour_count": 2, "colour_level": 2, "structure_reason": "structure_not_measured", "tds_reason": "structure_not_measured"}
+    abc |= {f"colour_{name}": name.endswith("brown") for name in ("white", "red", "light_brown", "dark_brown", "blue_gray", "black")}
+    abc |= {f"colour_{name}_share": 0.5 * name.endswith("brown") for name in ("white", "red", "light_brown", "dark_brown")}
+    abc |= {"colour_blue_gray_share": 0.0, "colour_black_share": 0.0}
+    prediction = {"split": "test", "p_melanoma": probability, "abstain": False, "abstain_reasons": []}
+    return collect_facts(image_id, abc=abc, prediction=prediction, quality={"flags": []}, manifest=manifest)
+
+
+def content_of(ledger):
+    """Return a correct answer: the template's claims, as a model would send them."""
+    sections = {name: [] for name in SECTIONS}
+    for claim in write_report(ledger).claims:
+        sections[claim.section].append({"text": claim.text, "facts": list(claim.facts)})
+    return json.dumps(sections)
+
+
+class Oracle:
+    """Finds the ledger a request is about by its user message, and gives the correct answer."""
+
+    def __init__(self, ledgers):
+        self._by_message = {build_messages(ledger, ReportConfig())[1]["content"]: ledger for ledger in ledgers}
+
+    def ledger(self, body):
+        message = body["messages"][1]["content"].split("\n\nAn earlier answer was refused")[0]
+        return self._by_message[message]
+
+    def content(self, body):
+        return content_of(self.ledger(body))
+
+    def __call__(self, body, number):
+        return Reply(self.content(body))
+
+
+@contextmanager
+def small_model(model_path, slots=2):
+    """Serve a GGUF model with llama.cpp's own server on a free port of 127.0.0.1; yields the base URL."""
+    import socket
+
+    import xllamacpp
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model_path)
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.n_ctx = 4096 * slots
+    params.n_parallel = slots
+    params.cpuparams.n_threads = 2
+    server = xllamacpp.Server(params)
+    try:
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        del server
