@@ -30,11 +30,13 @@ def is_greyscale(pixels: np.ndarray) -> bool:
 def colour_map(view: LesionView, skin: np.ndarray) -> np.ndarray:
     """Return the colour of each pixel of the view as an index of ``COLOURS``, or -1 for none of them; (h, w) int8.
 
-    The regions are declared in ``calibration.toml``; most are relative to the lightness and hue of the nearby skin. A later
-    rule overrules an earlier one.
+    The regions are declared in ``calibration.toml``. Colours are first moved half of the way by which the nearby skin differs
+    from a reference skin: one half of that difference is taken for the light and the camera, the other for the person. A
+    later rule overrules an earlier one.
     """
     regions = calibration()["colour"]["regions"]
-    lightness, a, b = cv2.split(cv2.GaussianBlur(view.lab, (0, 0), 0.01 * view.diameter))
+    lab, skin = correct_light(cv2.GaussianBlur(view.lab, (0, 0), 0.01 * view.diameter), skin)
+    lightness, a, b = cv2.split(lab)
     chroma = cv2.magnitude(a, b)
     relative = lightness / max(float(skin[0]), 1.0)
     answer = np.full(lightness.shape, -1, np.int8)
@@ -46,11 +48,27 @@ def colour_map(view: LesionView, skin: np.ndarray) -> np.ndarray:
     answer[reddish & (lightness > regions["black_certain_lightness"])] = COLOURS.index("red")
     pale_hue = chroma < regions["grey_max_chroma"]
     answer[(lightness < regions["black_max_lightness"]) & pale_hue] = COLOURS.index("black")
-    bluish = (b < regions["blue_max_b_of_skin"] * max(float(skin[2]), 0.0)) & pale_hue
+    bluish = (b < regions["blue_max_b"]) & pale_hue
     answer[bluish & (lightness > regions["black_certain_lightness"])] = COLOURS.index("blue_gray")
     white = (lightness > skin[0] + regions["white_above_skin"]) & (chroma < regions["white_max_chroma"])
     answer[white] = COLOURS.index("white")
     return answer
+
+
+def correct_light(lab: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Move colours half of the way from the skin's to the reference skin's; lightness by a factor, a and b by a shift.
+
+    Args:
+        lab: (h, w, 3) float32.
+        skin: (3,) the nearby skin.
+
+    Returns:
+        The moved colours and the moved skin, float32.
+    """
+    reference = np.array(calibration()["colour"]["reference_skin"], np.float32)
+    factor = np.array([np.sqrt(reference[0] / max(float(skin[0]), 1.0)), 1, 1], np.float32)
+    shift = np.array([0, (reference[1] - skin[1]) / 2, (reference[2] - skin[2]) / 2], np.float32)
+    return lab * factor + shift, skin.astype(np.float32) * factor + shift
 
 
 def colour_shares(colours: np.ndarray, usable: np.ndarray) -> np.ndarray:

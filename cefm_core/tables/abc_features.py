@@ -110,7 +110,7 @@ _BORDER = (
     _number("border_convexity", "Length of the convex hull over length of the outline", 0, 1, "reason"),
     _number("border_solidity", "Area over area of the convex hull", 0, 1, "reason"),
     _number("border_curvature_energy", "Length times integral of squared curvature over 4 pi squared, 1 for a circle", 0.9, None, "reason"),
-    _number("border_fractal_dimension", "Box-counting dimension of the outline", 1, 2, "reason"),
+    _number("border_fractal_dimension", "Box-counting dimension of the outline, about 1 for a smooth one", 0.7, 2, "reason"),
     _reason("border_reason", "the border score is"),
 )
 _COLOUR = (
@@ -134,6 +134,17 @@ _COLOUR = (
 )
 _STRUCTURE = (
     _count("structure_count", "D: how many of five structures are present", 1, 5, "structure_reason"),
+    *(
+        Column(f"structure_{s}", "bool", f"Whether {s} are present", nullable=True, reason_column="structure_reason")
+        for s in ("network", "streaks", "globules", "dots")
+    ),
+    Column("structure_structureless", "bool", "Whether structureless areas are present", nullable=True, reason_column="structure_reason"),
+    *(
+        _number(f"structure_{s}_score", f"Log-odds for {s} above their cut; 0 is the border", None, None, "structure_reason")
+        for s in ("network", "streaks", "globules")
+    ),
+    _number("structure_dots_score", "Logarithm of the response to small dark blobs above its cut", None, None, "structure_reason"),
+    _number("structureless_share", "Share of the lesion where lightness hardly varies", 0, 1, "structure_reason"),
     _reason("structure_reason", "the structures are"),
 )
 _TDS = (
@@ -177,7 +188,10 @@ TABLE = Table(
         Column("mask_sha256", "string", "SHA-256 of that mask's bytes", nullable=True),
         _reason("reason", "the whole lesion is"),
         Column(
-            "flags", "strings", "cut_by_frame, multiple_lesions, islands_ignored, greyscale_source, principal_axis_undefined, artefacts_over_lesion", nullable=True
+            "flags",
+            "strings",
+            "cut_by_frame, multiple_lesions, islands_ignored, greyscale_source, principal_axis_undefined, artefacts_over_lesion",
+            nullable=True,
         ),
         _count("lesion_area_px", "Pixels of the measured component", 1, None, "reason"),
         _number("lesion_area_share", "Their share of the image", 0, 1, "reason"),
