@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ from cefm_core.config import AlignmentConfig
 from cefm_core.errors import CefmError
 
 Progress = Callable[[dict[str, Any]], None]
-MAX_SKIPPED_SHARE = 0.2
+WARN_SKIPPED_SHARE, MAX_SKIPPED_SHARE = 0.1, 0.5
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,17 @@ def _align_epoch(
         total += loss.detach().numpy()
         count += usable.numpy()
     skipped = batches - count
-    if (skipped > MAX_SKIPPED_SHARE * batches).any():
-        share = f"{int(skipped.max())} of {batches}"
-        raise CefmError(f"alignment: {share} batches hold images of one group only: raise alignment.training_batch")
+    _judge_skipped(int(skipped.max()), batches, epoch)
     return total / np.maximum(count, 1), skipped
+
+
+def _judge_skipped(skipped: int, batches: int, epoch: int) -> None:
+    """Warn of an epoch with many batches that had no negative, and stop where they are the most."""
+    words = f"alignment, epoch {epoch}: {skipped} of {batches} batches hold images of one group only; raise alignment.training_batch"
+    if skipped > MAX_SKIPPED_SHARE * batches:
+        raise CefmError(words)
+    if skipped > WARN_SKIPPED_SHARE * batches:
+        logger.warning(words)
 
 
 def _step(optimiser: torch.optim.Optimizer, losses: Tensor, image_ids: Callable[[int], list[str]]) -> None:

@@ -182,12 +182,19 @@ def test_a_diverging_loss_stops_training_and_names_the_images(world):
         train_alignment(world, QUICK.model_copy(update={"learning_rate": 1e38}))
 
 
-def test_too_many_batches_of_one_group_stop_training(world):
-    train = world.rows_of("train")
-    groups = ["big"] * len(world.image_ids)
-    groups[train[0]] = "small"
-    with pytest.raises(CefmError, match="images of one group only"):
-        train_alignment(dataclasses.replace(world, group_id=groups), QUICK)
+@pytest.mark.parametrize(("small", "stops"), [(1, True), (14, False)])
+def test_batches_of_one_group_are_skipped_counted_and_named(world, small, stops, caplog):
+    groups: list = ["big"] * len(world.image_ids)
+    for row in world.rows_of("train")[:small]:
+        groups[row] = f"small{row}"
+    changed, few = dataclasses.replace(world, group_id=groups), QUICK.model_copy(update={"training_batch": 8})
+    if stops:
+        with pytest.raises(CefmError, match="images of one group only"):
+            train_alignment(changed, few)
+        return
+    log = [row for row in train_alignment(changed, few).log_rows if row["phase"] == "align"]
+    assert "images of one group only" in caplog.text
+    assert max(row["skipped_batches"] for row in log) > 0
 
 
 def test_the_papers_profile_and_loss_run(world_of):
