@@ -17,7 +17,7 @@ from cefm_core.reports.claims import SECTIONS, Claim, Report
 from cefm_core.reports.language import Language, load_language
 from cefm_core.reports.ledger import Fact, Facts
 from cefm_core.reports.lexicon import Lexicon, load_lexicon
-from cefm_core.reports.report_text import read_report_text
+from cefm_core.reports.report_text import guess_language, read_report_text
 from cefm_core.reports.sentences import Sentence, split_sentences, take_apart
 from cefm_core.reports.verdict import CODES, Reason, Verdict
 
@@ -28,16 +28,20 @@ REQUIRED = {
     "risk": ("model.p_melanoma",),
 }
 """Facts that a report must speak of, measured or not; abstention and a fitted image are required where they hold."""
+MAX_SENTENCE = 1200
+"""Longest sentence that is checked, in characters; a longer one is refused."""
+MAX_REPORT = 60_000
+"""Longest report that is checked, in characters."""
 _QUOTED = re.compile(r"[“„\"«]([^“”„\"«»]{2,80})[”“\"»]|‘([^‘’]{2,80})’")
 
 
-def check_report(facts: Facts, report: str | Report | Sequence[Claim], language: str = "en") -> Verdict:
+def check_report(facts: Facts, report: str | Report | Sequence[Claim], language: str | None = None) -> Verdict:
     """Check a report against its ledger.
 
     Args:
         facts: The ledger.
         report: Claims that name their facts (the stricter check), a :class:`Report`, or a plain text with the four headings.
-        language: Language of claims or text; a :class:`Report` brings its own.
+        language: Language of claims or text; a :class:`Report` brings its own; None means that of the headings, or English.
 
     Returns:
         The verdict; ``ok`` only without any objection.
@@ -47,10 +51,14 @@ def check_report(facts: Facts, report: str | Report | Sequence[Claim], language:
     """
     if isinstance(report, Report):
         language = report.language
+    elif language is None:
+        language = guess_language(report[:MAX_REPORT]) if isinstance(report, str) else "en"
     lexicon, words = load_lexicon(language), load_language(language)
+    if _length(report) > MAX_REPORT:
+        return Verdict(False, (Reason("too_long"),))
     bound = not isinstance(report, str)
     if isinstance(report, str):
-        claims, reasons = read_report_text(report, words)
+        claims, reasons = read_report_text(report, language)
     else:
         claims, reasons = list(report.claims if isinstance(report, Report) else report), []
     checker = _Checker(facts, claims, lexicon, words, language, bound)
@@ -59,6 +67,12 @@ def check_report(facts: Facts, report: str | Report | Sequence[Claim], language:
         reasons += checker.claim(claim)
     unique = tuple(dict.fromkeys(reasons))
     return Verdict(not unique, unique, checker.numbers, len(claims))
+
+
+def _length(report: str | Report | Sequence[Claim]) -> int:
+    if isinstance(report, str):
+        return len(report)
+    return sum(len(claim.text) for claim in (report.claims if isinstance(report, Report) else report))
 
 
 class _Checker:
@@ -119,6 +133,9 @@ class _Checker:
             yield from self._sentence(text, claim)
 
     def _sentence(self, text: str, claim: Claim) -> Iterator[Reason]:
+        if len(text) > MAX_SENTENCE:
+            yield Reason("too_long", text[:80] + "…")
+            return
         masked, cited, reasons = self._mask_citations(text)
         yield from reasons
         for phrase in cited:

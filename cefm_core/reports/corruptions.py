@@ -166,11 +166,11 @@ def negation(facts: Facts, report: Report, rng: random.Random) -> Report | None:
         ("border is", "border is not"),
         ("Colour is", "Colour is not"),
         ("were found", "were not found"),
-        ("worded as", "not worded as"),
+        ("report calls", "report does not call"),
         ("frame cuts", "frame does not cut"),
     )
     places = [(i, old, new) for i, claim in enumerate(report.claims) for old, new in turns if old in claim.text]
-    places = [place for place in places if not ("worded as" in place[1] and facts["model.p_melanoma"].level is None)]
+    places = [place for place in places if not ("report calls" in place[1] and facts["model.p_melanoma"].level is None)]
     if not places:
         return None
     index, old, new = rng.choice(places)

@@ -143,14 +143,14 @@ def _descriptor_facts(row: Row, found: Mapping[str, Fact]) -> list[Fact]:
                 source="descriptor",
                 criterion=entry.criterion,
                 direction=entry.direction,
-                relation=_relation(entry, found),
+                relation=relation(entry, found),
                 score=None if score is None else float(score),
             )
         )
     return facts or [Fact("descriptor.1", "visual descriptor", None, source="descriptor", reason="no_reportable_descriptor")]
 
 
-def _relation(entry: Descriptor, found: Mapping[str, Fact]) -> str | None:
+def relation(entry: Descriptor, found: Mapping[str, Fact]) -> str | None:
     """Compare a descriptor with the measurement of the same thing; None where there is none.
 
     A colour is there or not. Elsewhere levels 1 and 2 agree with a benign phrase and 3 to 5 with one for melanoma; one level

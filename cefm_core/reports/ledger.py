@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
-SOURCES = ("measurement", "model", "descriptor", "quality", "metadata")
+SOURCES = ("measurement", "model", "descriptor", "quality", "metadata", "clinician")
 Value = float | int | bool | str | tuple[str, ...] | None
 
 

@@ -62,6 +62,8 @@ class Lexicon:
     states: Mapping[str, re.Pattern[str]]
     quantity_words: Mapping[str, int]
     languages: Mapping[str, frozenset[str]]
+    headings: Mapping[str, re.Pattern[str]]
+    notice: re.Pattern[str]
     negation_follows: bool = False
 
     def topic(self, name: str) -> Topic:
@@ -95,6 +97,8 @@ def load_lexicon(language: str) -> Lexicon:
         states={name: _word(pattern) for name, pattern in data["states"].items()},
         quantity_words=data["quantity_words"],
         languages={code: frozenset(words.split()) for code, words in data["languages"].items()},
+        headings={name: re.compile(rf"(?:{pattern})(?:\s*:|\s*\Z)", re.IGNORECASE) for name, pattern in data["headings"].items()},
+        notice=re.compile(data["notice"], re.IGNORECASE),
         negation_follows=data.get("negation_follows", False),
     )
 

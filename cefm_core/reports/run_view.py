@@ -141,7 +141,7 @@ def _overview(metrics: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:
         if columns:
             lines = [{"model": str(m).replace("_", " "), "cells": [cells.get((m, column)) for column in columns]} for m in models]
             heads = [column.removeprefix("roc_").replace("_", " ").replace("auc", "AUC").replace("ece", "ECE") for column in columns]
-            most = max((int(row.get("n") or 0) for row in own), default=0)
+            most = max((int(row.get("n") or 0) for row in own if row.get("metric") in columns), default=0)
             tables.append({"split": split, "masks": kind, "columns": heads, "lines": lines, "n": most})
     return tables
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CODES = {
+    "too_long": "a sentence, or the report, is longer than can be checked",
     "no_claims": "the report holds no claim",
     "section_missing": "a section is empty or absent",
     "coverage_missing": "a fact that every report must state is not stated",

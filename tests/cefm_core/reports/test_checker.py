@@ -1,6 +1,8 @@
 """The checker: what it must refuse, sentence by sentence, and what it must let pass."""
 
+import random
 import textwrap
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from cefm_core.errors import ConfigurationError
 from cefm_core.reports.checker import CODES, check_report
 from cefm_core.reports.claims import Claim, Report, render_markdown, render_text
 from cefm_core.reports.facts import collect_facts
+from cefm_core.reports.sample_facts import sample_facts
 from cefm_core.reports.template_writer import write_report
 
 
@@ -256,11 +259,45 @@ def test_a_wrapped_text_is_read_as_sentences(facts):
     assert check_report(facts, wrapped.replace("\n", "\r\n")).ok
 
 
+def test_other_headings_and_another_notice_are_understood(facts):
+    text = render_text(write_report(facts))
+    other = text.replace("Quantitative analysis", "1. Quantitative (ABC) analysis:").replace("Quality and limits", "## Limitations")
+    other = other.replace("Risk assessment\n", "Risk assessment: ").replace(
+        "Research software, not a medical device. This report is not a diagnosis; a qualified clinician judges the lesion.",
+        "For research use only; this is not a diagnosis.",
+    )
+    assert "not a medical device" not in other and check_report(facts, other).ok, check_report(facts, other).lines()
+
+
+def test_a_german_text_is_known_by_its_headings(facts):
+    assert check_report(facts, render_text(write_report(facts, "de"))).ok
+
+
 def test_a_number_without_a_topic_is_refused_in_plain_text(facts):
     text = render_text(write_report(facts)).replace("The quality check flagged hair.", "The quality check flagged hair. It is 1.6.")
     assert [(r.code, r.sentence) for r in check_report(facts, text.replace("flagged hair. It", "flagged hair.\nIt")).reasons] == [
         ("number_unsupported", "It is 1.6.")
     ]
+
+
+@pytest.mark.parametrize("text", ["a " * 20_000, "1 to 2 of 3, " * 4000, "(((((“" * 5000, "x" * 100_000, ""])
+def test_monstrous_and_empty_texts_are_refused_at_once(facts, text):
+    start = time.process_time()
+    assert not check_report(facts, text).ok
+    assert not check_report(facts, [Claim("risk", text, (P,))]).ok
+    assert time.process_time() - start < 5
+
+
+def test_mangled_reports_never_raise():
+    rng = random.Random(4)
+    for seed in range(25):
+        facts = sample_facts(seed)
+        characters = list(render_text(write_report(facts)))
+        for _ in range(rng.randrange(1, 50)):
+            place = rng.randrange(len(characters))
+            characters[place : place + rng.randrange(3)] = rng.choice("aA01.5%,;:()“”\"'{}\\\n–/<>é中") * rng.randrange(3)
+        check_report(facts, "".join(characters))
+        check_report(facts, [Claim("no section", "".join(characters[:300]), ("", "x"))])
 
 
 def german(facts, text, *fact_ids):
