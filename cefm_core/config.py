@@ -62,6 +62,7 @@ class CoarseConfig(Settings):
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability at which a pixel is lesion")
     test_time_augmentation: bool = Field(False, description="Average over four flips")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components below this share of the image are removed")
+    min_component_of_largest: float = Field(0.25, ge=0, le=1, description="Components below this share of the largest are removed")
     max_hole_share: float = Field(0.005, ge=0, lt=1, description="Holes below this share of the image are filled")
 
 

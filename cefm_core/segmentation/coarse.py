@@ -168,7 +168,13 @@ def _finish(
     dark = None
     if vignette is not None and vignette.any():
         dark = cv2.resize(vignette.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
-    clean = clean_mask(marked, dark, min_component_share=config.min_component_share, max_hole_share=config.max_hole_share)
+    clean = clean_mask(
+        marked,
+        dark,
+        min_component_share=config.min_component_share,
+        min_component_of_largest=config.min_component_of_largest,
+        max_hole_share=config.max_hole_share,
+    )
     certain = confidence(probability, config.threshold) if clean.components else None
     mean = float(probability.mean(dtype=np.float64))
     area = int(np.count_nonzero(clean.mask))

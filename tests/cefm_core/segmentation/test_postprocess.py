@@ -11,8 +11,8 @@ def disc(side, centre, radius):
     return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
 
 
-def clean(mask, vignette=None, small=0.002, hole=0.005):
-    return clean_mask(mask, vignette, min_component_share=small, max_hole_share=hole)
+def clean(mask, vignette=None, small=0.002, hole=0.005, of_largest=0.25):
+    return clean_mask(mask, vignette, min_component_share=small, min_component_of_largest=of_largest, max_hole_share=hole)
 
 
 def test_speck_goes_and_is_counted_and_the_input_stays():
@@ -61,7 +61,11 @@ def test_two_comparable_lesions_both_stay_and_are_flagged():
     assert result.several
     assert result.components == 2
     assert np.array_equal(result.mask, two)
-    assert not clean(disc(100, (30, 30), 20) | disc(100, (80, 80), 4)).several
+    lesser = disc(100, (30, 30), 20) | disc(100, (80, 80), 8)
+    assert clean(lesser).components_removed == 1
+    assert np.array_equal(clean(lesser).mask, disc(100, (30, 30), 20))
+    assert clean(lesser, of_largest=0).components == 2
+    assert not clean(lesser, of_largest=0).several
 
 
 def test_vignette_is_never_lesion_and_is_counted():
