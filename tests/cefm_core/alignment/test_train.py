@@ -182,7 +182,7 @@ def test_a_diverging_loss_stops_training_and_names_the_images(world):
         train_alignment(world, QUICK.model_copy(update={"learning_rate": 1e38}))
 
 
-@pytest.mark.parametrize(("small", "stops"), [(1, True), (14, False)])
+@pytest.mark.parametrize(("small", "stops"), [(1, True), (25, False)])
 def test_batches_of_one_group_are_skipped_counted_and_named(world, small, stops, caplog):
     groups: list = ["big"] * len(world.image_ids)
     for row in world.rows_of("train")[:small]:
