@@ -159,18 +159,13 @@ def curvature_energy(points: np.ndarray) -> float:
 def fractal_dimension(inside: np.ndarray) -> float:
     """Return the box-counting dimension of the edge, about 1 for a smooth curve; (h, w) bool, working scale."""
     region = inside.astype(np.uint8)
-    edge = region - cv2.erode(region, np.ones((3, 3), np.uint8))
-    counts = [_boxes(edge, side) for side in BOXES]
+    rows, columns = np.nonzero(region - cv2.erode(region, np.ones((3, 3), np.uint8)))
+    counts = [_boxes(rows - rows.min(), columns - columns.min(), side) for side in BOXES]
     slope = np.polyfit(np.log(BOXES), np.log(counts), 1)[0]
     return float(-slope)
 
 
-def _boxes(edge: np.ndarray, side: int) -> float:
+def _boxes(rows: np.ndarray, columns: np.ndarray, side: int) -> float:
     """Mean number of boxes that hold edge over the four corners the grid may start from, so that mirroring cannot matter."""
-    height, width = (-(-n // side) * side for n in edge.shape)
-    counts = []
-    for vertical in ((0, height - edge.shape[0]), (height - edge.shape[0], 0)):
-        for horizontal in ((0, width - edge.shape[1]), (width - edge.shape[1], 0)):
-            padded = np.pad(edge, (vertical, horizontal))
-            counts.append(padded.reshape(height // side, side, width // side, side).max(axis=(1, 3)).sum())
-    return float(np.mean(counts))
+    ys, xs = (rows // side, (rows.max() - rows) // side), (columns // side, (columns.max() - columns) // side)
+    return float(np.mean([len(np.unique(y * (len(rows) + 1) + x)) for y in ys for x in xs]))

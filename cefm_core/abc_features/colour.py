@@ -16,7 +16,7 @@ MIN_RESULTANT = 0.2
 #: Largest difference between channels of a grey pixel, in grey levels.
 GREY_TOLERANCE = 3
 #: Pixels looked at to tell whether an image is grey.
-GREY_SAMPLE = 10_000
+GREY_SAMPLE = 4_000
 
 
 def is_greyscale(pixels: np.ndarray) -> bool:

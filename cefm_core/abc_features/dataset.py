@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from cefm_core.errors import ConfigurationError
+from cefm_core.errors import BadItemError, ConfigurationError
 from cefm_core.imaging.decode import decode_image, decode_mask
 
 MAX_PIXELS = 100_000_000
@@ -39,8 +40,12 @@ def sample_records(records: list[dict[str, str]], count: int) -> list[dict[str, 
 
 
 def load_lesions(records: list[dict[str, str]], folder: Path) -> Iterator[tuple[dict[str, str], np.ndarray, np.ndarray]]:
-    """Yield each record with its RGB image and bool mask."""
+    """Yield each record with its RGB image and bool mask; one that cannot be decoded is left out with a warning."""
     for record in records:
-        rgb = decode_image((folder / record["filename"]).read_bytes(), max_pixels=MAX_PIXELS).rgb
-        mask = decode_mask((folder / record["mask_filename"]).read_bytes(), rgb.shape[:2]).mask
+        try:
+            rgb = decode_image((folder / record["filename"]).read_bytes(), max_pixels=MAX_PIXELS).rgb
+            mask = decode_mask((folder / record["mask_filename"]).read_bytes(), rgb.shape[:2]).mask
+        except BadItemError as error:
+            logging.getLogger(__name__).warning("%s left out: %s", record["id"], error)
+            continue
         yield record, rgb, mask

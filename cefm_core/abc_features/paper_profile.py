@@ -110,7 +110,7 @@ def mask_asymmetry(mask: np.ndarray) -> float:
     """
     scale = min(1.0, MIRROR_SIDE_PX / max(mask.shape))
     size = tuple(max(1, round(n * scale)) for n in mask.shape[::-1])
-    small = cv2.resize(mask * np.float32(1), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     moments = cv2.moments(small)
     x, y = polar_points(small >= 0.5, (moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]))
     sampled = cv2.remap(small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
