@@ -5,16 +5,19 @@ Training does not belong here.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 
+from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.coarse import CoarseSegmenter
 from cefm_core.segmentation.postprocess import touches_border
 from cefm_core.segmentation.scores import Estimate, Scores, Summary, mask_scores, summarise, summarise_by
-from cefm_core.segmentation.training_data import TrainingRow
+from cefm_core.segmentation.training_data import TrainingRow, read_rows
 
 SHOWN = (
     ("dice_mean", "Dice, mean of images"),
@@ -89,3 +92,30 @@ def _cell(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the summary of one split of a data set: ``python -m cefm_core.segmentation.held_out METADATA.csv --split val``."""
+    parser = argparse.ArgumentParser(prog="python -m cefm_core.segmentation.held_out", description="Score the coarse stage on one split.")
+    parser.add_argument("metadata", type=Path, help="CSV of the data set; see cefm_core.segmentation.training_data.read_rows")
+    parser.add_argument("--split", default="val", help="value of its column `split`")
+    parser.add_argument("--weights", default="builtin", help="`builtin`, or the path of a safetensors file")
+    parser.add_argument("--test-time-augmentation", action="store_true", help="average over four flips")
+    parser.add_argument("--worst", type=int, default=20, help="how many of the worst images to list")
+    chosen = parser.parse_args(arguments)
+    config = CoarseConfig(weights=chosen.weights, test_time_augmentation=chosen.test_time_augmentation)
+    segmenter, rows = CoarseSegmenter.load(config), read_rows(chosen.metadata, (chosen.split,))
+    scores = score_rows(segmenter, rows)
+    print(f"weights {segmenter.facts.sha256}, split {chosen.split}\n\n{summary_table(scores, rows)}")
+    for row in worst(scores, chosen.worst):
+        print(
+            f"{row['image_id']}: Dice {row['dice']:.3f}, sensitivity {_plain(row['sensitivity'])}, confidence {_plain(row['confidence'])}"
+        )
+
+
+def _plain(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()

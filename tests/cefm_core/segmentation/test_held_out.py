@@ -7,8 +7,8 @@ import pytest
 from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.coarse import CoarseSegmenter
-from cefm_core.segmentation.held_out import score_rows, summary_table, worst
-from cefm_core.segmentation.training_data import TrainingRow
+from cefm_core.segmentation.held_out import main, score_rows, summary_table, worst
+from cefm_core.segmentation.training_data import REQUIRED, TrainingRow
 
 
 @pytest.fixture
@@ -41,3 +41,12 @@ def test_sizes_that_differ_are_named(rows):
     cv2.imwrite(str(rows[1].mask), np.zeros((5, 5), np.uint8))
     with pytest.raises(ConfigurationError, match="i1"):
         score_rows(CoarseSegmenter.load(CoarseConfig()), rows)
+
+
+def test_command_prints_the_summary(rows, tmp_path, capsys):
+    lines = [",".join(REQUIRED)] + [f"{r.image_id},{r.image.name},{r.mask.name},{r.source},nevus,val,," for r in rows]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    main([str(tmp_path / "m.csv"), "--split", "val", "--worst", "1"])
+    printed = capsys.readouterr().out
+    assert "| all | 3 |" in printed
+    assert "i2: Dice 0.000" in printed
