@@ -223,7 +223,8 @@ def _parts(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -
         except (CefmError, ValueError, KeyError) as error:
             logger.warning("%s: part %s is not believed (%s)", stage.name, record_key, error)
             continue
-        rows |= {row["row_key"]: row for row in part if row["row_key"] in wanted}
+        # A row that was asked for again stands in two parts; the settled one counts, whatever the parts are called.
+        rows |= {row["row_key"]: row for row in part if row["row_key"] in wanted and (row["row_key"] not in rows or stage.settled(row))}
         rejected |= {row["row_key"]: row for row in record["rejects"] if row["row_key"] in wanted}
     return rows, rejected
 

@@ -151,15 +151,22 @@ def _completion(reply):
     return completion | ({"usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}} if reply.usage else {})
 
 
-def ledger_of(image_id, probability=0.12, **manifest):
+def abc_row():
+    """Return a row of ``abc_features`` with two brown colours."""
+    row = {"reason": None, "flags": [], "asymmetry_score": 0.6, "asymmetry_level": 2, "border_score": 2.0, "border_level": 2}
+    row |= {"colour_count": 2, "colour_level": 2, "structure_reason": "structure_not_measured", "tds_reason": "structure_not_measured"}
+    for name in ("white", "red", "light_brown", "dark_brown", "blue_gray", "black"):
+        row |= {f"colour_{name}": name.endswith("brown"), f"colour_{name}_share": 0.5 * name.endswith("brown")}
+    return row
+
+
+def prediction_row(probability):
+    return {"split": "test", "p_melanoma": probability, "abstain": False, "abstain_reasons": []}
+
+
+def ledger_of(image_id, probability=0.12):
     """Return a small ledger; the probability tells ledgers apart where the image's name must not."""
-    abc = {"reason": None, "flags": [], "asymmetry_score": 0.6, "asymmetry_level": 2, "border_score": 2.0, "border_level": 2}
-    abc |= {"colour_count": 2, "colour_level": 2, "structure_reason": "structure_not_measured", "tds_reason": "structure_not_measured"}
-    abc |= {f"colour_{name}": name.endswith("brown") for name in ("white", "red", "light_brown", "dark_brown", "blue_gray", "black")}
-    abc |= {f"colour_{name}_share": 0.5 * name.endswith("brown") for name in ("white", "red", "light_brown", "dark_brown")}
-    abc |= {"colour_blue_gray_share": 0.0, "colour_black_share": 0.0}
-    prediction = {"split": "test", "p_melanoma": probability, "abstain": False, "abstain_reasons": []}
-    return collect_facts(image_id, abc=abc, prediction=prediction, quality={"flags": []}, manifest=manifest)
+    return collect_facts(image_id, abc=abc_row(), prediction=prediction_row(probability), quality={"flags": []})
 
 
 def content_of(ledger):

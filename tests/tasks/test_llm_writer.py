@@ -150,7 +150,7 @@ def test_a_wrong_key_or_model_stops_the_run_without_a_storm(ask, status, said, m
         ask(server, LEDGERS)
     assert len(server.requests) == 1
     assert "secret" not in str(caught.value) + caplog.text
-    assert server.headers[0]["Authorization"] == "Bearer sk-very-secret"
+    assert {name.lower(): value for name, value in server.headers[0].items()}["authorization"] == "Bearer sk-very-secret"
 
 
 # --- response_format
