@@ -101,7 +101,7 @@ class Sentence:
         return next(iter(self.topics_at(start)), None)
 
     def negated(self, position: int, window: int = 5, *, around: bool = False) -> bool:
-        """Return whether the word at a position is negated within its clause.
+        """Return whether the word at a position is negated within its clause; two negations cancel.
 
         Args:
             position: Where the word begins.
@@ -109,10 +109,9 @@ class Sentence:
             around: Whether a negating word may also follow (``black was not found``); in some languages it always may.
         """
         start, end = self.clause(position)
-        if any(start <= s < position and len(self.text[e:position].split()) <= window for s, e in self.negations):
-            return True
-        follows = around or self.negation_follows
-        return follows and any(position < s < end and len(self.text[position:s].split()) <= window for s, _ in self.negations)
+        before = [s for s, e in self.negations if start <= s < position and len(self.text[e:position].split()) <= window]
+        after = [s for s, _ in self.negations if position < s < end and len(self.text[position:s].split()) <= window]
+        return (len(before) + (len(after) if around or self.negation_follows else 0)) % 2 == 1
 
 
 def split_sentences(text: str) -> list[str]:
