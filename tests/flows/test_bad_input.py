@@ -157,7 +157,7 @@ def spoiled(tmp_path_factory):
     (images / "truncated.jpg").write_bytes(good[: len(good) // 2])
     (images / "text.jpg").write_text("<html>not found</html>")
     (images / "zero.jpg").write_bytes(b"")
-    (images / "..\\..\\outside.jpg").write_bytes(good)
+    (images / "a\\..\\..\\outside.jpg").write_bytes(good)
     (images / f"{MARKUP}.jpg").write_bytes((images / "PHANTOM_0000002.jpg").read_bytes())
     table = folder / "metadata.csv"
     lines = [line for line in table.read_text().splitlines() if not line.startswith(f"{UNLABELLED},")]
@@ -189,7 +189,7 @@ def test_each_bad_item_is_a_row_with_its_reason(ran):
         "truncated": "truncated",
         "text": "not_an_image",
         "zero": "empty_file",
-        "images/..\\..\\outside.jpg": "bad_id",
+        "images/a\\..\\..\\outside.jpg": "bad_id",
         "metadata.csv row 17: ../../outside": "bad_id",
         "metadata.csv row 18: ": "bad_id",
     }
