@@ -66,14 +66,17 @@ def signed_area(points: np.ndarray) -> float:
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
 
-def pigment_map(view: LesionView) -> np.ndarray:
+def pigment_map(view: LesionView) -> np.ndarray | None:
     """Return how far each pixel lies from skin towards the lesion's colour, in CIELAB units; (h, w) float32.
 
-    The scale is the line from the skin's median colour to the lesion's, so pale and pink lesions have an edge as well.
+    None where nothing around the lesion is visible. The scale is the line from the skin's median colour to the lesion's, so
+    pale and pink lesions have an edge as well.
     """
-    inside = view.lab[view.inside & view.valid]
+    inside, outside = view.lab[view.inside & view.valid], view.lab[~view.inside & view.valid]
+    if not len(outside):
+        return None
     lesion = np.median(inside if len(inside) else view.lab[view.inside], axis=0)
-    around = view.skin if view.skin is not None else np.median(view.lab[~view.inside & view.valid], axis=0)
+    around = view.skin if view.skin is not None else np.median(outside, axis=0)
     axis = lesion - around
     smooth = cv2.GaussianBlur(view.lab, (0, 0), 0.01 * view.diameter)
     return ((smooth - around) @ (axis / max(float(np.linalg.norm(axis)), 1e-6))).astype(np.float32)
@@ -106,18 +109,21 @@ def sector_of(points: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
     return np.minimum((angle / (2 * np.pi / SECTORS)).astype(int), SECTORS - 1)
 
 
-def measure_abruptness(view: LesionView, pigment: np.ndarray, points: np.ndarray) -> tuple[dict, str | None]:
+def measure_abruptness(view: LesionView, pigment: np.ndarray | None, points: np.ndarray) -> tuple[dict, str | None]:
     """Measure B: the sum over eight sectors of how certainly the pigment breaks off there.
 
     Returns:
-        Score and its parts, and None; or an empty dict and ``cut_by_frame``.
+        Score and its parts, and None; or an empty dict and ``cut_by_frame`` or ``skin_not_visible``.
     """
+    if pigment is None:
+        return {}, "skin_not_visible"
     drops, true_edge = edge_drops(view, pigment, points)
     measured = float(true_edge.mean())
     if measured < MIN_MEASURED_SHARE:
-        return {}, "cut_by_frame"
+        return {}, "cut_by_frame" if view.cut else "skin_not_visible"
     model = calibration()["border"]
     sector = sector_of(points, view.centroid)
+    # A sector counts from four visible points on; with half of the outline visible, some sector always has them.
     medians = [float(np.median(drops[(sector == s) & true_edge])) for s in range(SECTORS) if ((sector == s) & true_edge).sum() >= 4]
     abrupt = 1 / (1 + np.exp(-(np.array(medians) - model["drop_cut"]) / model["drop_softness"]))
     return {

@@ -38,13 +38,13 @@ class Maps:
     Attributes:
         view: The lesion at the working scale.
         polar: Its polar samples.
-        pigment: Its pigment map.
+        pigment: Its pigment map, or None where nothing around it is visible.
         colours: Its colour map, or None where colours are not measured.
     """
 
     view: LesionView
     polar: asymmetry.PolarLesion
-    pigment: np.ndarray
+    pigment: np.ndarray | None
     colours: np.ndarray | None
 
 
