@@ -8,7 +8,7 @@ import pytest
 from tests.architecture.sources import ROOT, imported, modules
 
 ONLY_IN = {
-    "openai": {"tasks/write_reports.py"},
+    "openai": {"tasks/llm_endpoint.py"},
     "great_expectations": {"tasks/check_table.py"},
 }
 HEAVY = {

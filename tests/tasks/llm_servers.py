@@ -195,7 +195,7 @@ class Oracle:
 
 
 @contextmanager
-def small_model(model_path, slots=2):
+def small_model(model_path, slots=1):
     """Serve a GGUF model with llama.cpp's own server on a free port of 127.0.0.1; yields the base URL."""
     import socket
 
@@ -210,7 +210,9 @@ def small_model(model_path, slots=2):
     params.port = port
     params.n_ctx = 4096 * slots
     params.n_parallel = slots
-    params.cpuparams.n_threads = 2
+    params.warmup = False
+    for threads in (params.cpuparams, params.cpuparams_batch):
+        threads.n_threads = 1  # two spin for each other where cores are short
     server = xllamacpp.Server(params)
     try:
         yield f"http://127.0.0.1:{port}/v1"
