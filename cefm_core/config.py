@@ -91,6 +91,7 @@ class RefineConfig(Settings):
     medsam_prior_weight: float = Field(60.0, ge=0, description="Weight of the coarse mask (pulled to the edges) in LiteMedSAM's answer: logits per signed distance of one equivalent radius; 0 = the model alone")
     medsam_logit_threshold: float = Field(-1.0, description="Logit at which a pixel of LiteMedSAM's answer is lesion")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components of a proposal below this share of the image are removed")
+    min_component_of_largest: float = Field(0.25, ge=0, le=1, description="Components of a proposal below this share of the largest are removed")
     max_hole_share: float = Field(0.005, ge=0, lt=1, description="Holes of a proposal below this share of the image are filled")
 
 

@@ -207,7 +207,13 @@ def clean_proposal(
     components = int((areas >= _COMPONENT_SHARE * areas.sum()).sum()) if count > 1 else 0
     meets = np.bincount(labels[coarse], minlength=count) > 0
     meets[0] = False
-    cleaned = clean_mask(meets[labels], vignette, min_component_share=config.min_component_share, max_hole_share=config.max_hole_share)
+    cleaned = clean_mask(
+        meets[labels],
+        vignette,
+        min_component_share=config.min_component_share,
+        min_component_of_largest=config.min_component_of_largest,
+        max_hole_share=config.max_hole_share,
+    )
     return cleaned.mask, components
 
 
