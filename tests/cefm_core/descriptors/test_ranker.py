@@ -156,3 +156,23 @@ def test_no_phrase_beside_its_contradiction_and_no_size():
         cosines[phrases.index(phrase)] = 0.9 - 0.1 * rank
     chosen = [phrase for phrase, _ in rank_scores(cosines, 2)]
     assert chosen == ["symmetric shape", "red areas"]
+
+
+def test_a_cached_tag_brings_its_activation_and_preprocessing_without_a_connection(monkeypatch, tmp_path):
+    from cefm_core.descriptors.weights import resolve_weights
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--timm--vit_base_patch16_clip_224.openai"
+    for path, text in (("refs/main", "abc"), ("snapshots/abc/open_clip_model.safetensors", "weights")):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text(text)
+    config = DescriptorConfig(model="ViT-B-16", weights="openai")
+    resolved = resolve_weights(config)
+    assert resolved.path.read_text() == "weights" and resolved.quick_gelu
+    assert resolved.preprocess["interpolation"] == "bicubic"
+    with pytest.raises(ConfigurationError, match="trained with quickgelu"):
+        resolve_weights(config.model_copy(update={"activation": "gelu"}))
