@@ -34,6 +34,7 @@ class PolarLesion:
         colour: (axes, directions / 2, rings) float32, squared CIELAB distance between each pixel and its mirror pixel.
         structure: Same shape, difference of local contrast between them, 0..1.
         cut: Whether the lesion reaches the end of the image, so that its whole shape is unknown.
+        colour_scale: What colour differences are compared with, see :func:`colour_scale`.
     """
 
     mask: np.ndarray
@@ -42,6 +43,7 @@ class PolarLesion:
     colour: np.ndarray
     structure: np.ndarray
     cut: bool
+    colour_scale: float
 
 
 def mirror_pairs() -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +87,22 @@ def sample_polar(view: LesionView) -> PolarLesion:
         colour,
         structure,
         view.cut,
+        colour_scale(view),
     )
+
+
+def colour_scale(view: LesionView) -> float:
+    """Return contrast ** 0.25 times variety ** 0.5, in CIELAB units to the power 0.75.
+
+    A given colour difference strikes the eye more in a pale, even lesion than in a dark, motley one. Contrast is the
+    distance of the lesion's median colour from the skin's, variety the root mean squared distance from the lesion's mean.
+    """
+    model = calibration()["asymmetry"]
+    usable = view.inside & view.valid
+    lab = view.lab[usable if usable.any() else view.inside]
+    contrast = model["neutral_contrast"] if view.skin is None else float(np.linalg.norm(np.median(lab, axis=0) - view.skin))
+    variety = float(np.sqrt(lab.var(axis=0).sum()))
+    return max(contrast, model["least_contrast"]) ** 0.25 * max(variety, model["least_variety"]) ** 0.5
 
 
 def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -125,16 +142,17 @@ def mirror_parts(polar: PolarLesion, mask: np.ndarray | None = None) -> tuple[np
     return np.stack([shape, colour, structure], axis=1), visible
 
 
-def axis_scores(parts: np.ndarray, cut: bool) -> np.ndarray:
+def axis_scores(parts: np.ndarray, cut: bool, scale: float) -> np.ndarray:
     """Return the asymmetry 0..1 of axes from their mirror differences, by the calibrated logistic curve.
 
     Args:
         parts: (axes, 3) shape, colour, structure.
         cut: Whether the lesion is cut by the frame; its shape then speaks neither for nor against symmetry.
+        scale: The lesion's colour scale.
     """
     model = calibration()["asymmetry"]
     shape = np.full(len(parts), model["neutral_shape"]) if cut else parts[:, 0]
-    colour = np.log(np.maximum(parts[:, 1], 0.1))
+    colour = np.log(np.maximum(parts[:, 1], 0.1) / scale)
     weights = model["shape_weight"], model["log_colour_weight"], model["structure_weight"]
     logit = model["intercept"] + weights[0] * shape + weights[1] * colour + weights[2] * parts[:, 2]
     return 1 / (1 + np.exp(-logit))
@@ -157,7 +175,7 @@ def measure_asymmetry(polar: PolarLesion, mask: np.ndarray | None = None) -> tup
         Score, its parts and the axis, and None; or an empty dict and ``cut_by_frame``.
     """
     parts, visible = mirror_parts(polar, mask)
-    scores = axis_scores(parts, polar.cut)
+    scores = axis_scores(parts, polar.cut, polar.colour_scale)
     pair = best_pair(scores)
     other = pair + AXES // 2
     if min(visible[pair], visible[other]) < MIN_KNOWN_SHARE:
@@ -168,6 +186,7 @@ def measure_asymmetry(polar: PolarLesion, mask: np.ndarray | None = None) -> tup
         "asymmetry_axes": int((scores[[pair, other]] >= 0.5).sum()),
         "asymmetry_shape": float(mean[0]),
         "asymmetry_colour": float(mean[1]),
+        "asymmetry_colour_relative": float(mean[1] / polar.colour_scale),
         "asymmetry_structure": float(mean[2]),
         "asymmetry_axis_deg": float((pair + 1) * 180 / AXES % 90),
         "asymmetry_visible_share": float(min(visible[pair], visible[other])),

@@ -23,6 +23,8 @@ MARGIN_SHARE = 0.3
 SKIN_NEAR, SKIN_FAR = 0.06, 0.28
 #: Fewer skin pixels than this share of the lesion's area say nothing about the skin.
 MIN_SKIN_SHARE = 0.01
+#: Width of the weight with which excluded pixels are filled, as a share of the diameter.
+FILL_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class LesionView:
 
     Attributes:
         rgb: (h, w, 3) uint8.
-        lab: (h, w, 3) float32, CIELAB with L 0..100.
+        lab: (h, w, 3) float32, CIELAB with L 0..100; excluded pixels are filled from their neighbours.
         mask: (h, w) float32, share of the pixel that is lesion, 0..1.
         valid: (h, w) bool, inside the image and free of hair, vignette, ruler and glare.
         in_frame: (h, w) bool, inside the image.
@@ -86,10 +88,27 @@ def make_view(rgb: np.ndarray, lesion: Lesion, excluded: np.ndarray | None, conf
     valid = in_frame if excluded is None else in_frame & ~_any(_cut(excluded.astype(np.uint8), corner, shape), size)
     mask = soft.astype(np.float32) / 255
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    lab = fill_excluded(lab, in_frame & ~valid, valid, FILL_SHARE * diameter)
     depth = signed_distance(mask >= 0.5)
     return LesionView(
         small, lab, mask, valid, in_frame, depth, diameter, _centroid(mask), scale, lesion.touches_frame, _skin(lab, depth, valid, diameter)
     )
+
+
+def fill_excluded(lab: np.ndarray, excluded: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:
+    """Give excluded pixels the weighted mean of the valid ones around them, so that smoothing does not spread hair or ink.
+
+    Args:
+        lab: (h, w, 3) float32.
+        excluded: (h, w) bool, pixels to fill; ones with nothing valid near keep their colour.
+        valid: (h, w) bool.
+        sigma: Width of the Gaussian weight, in pixels.
+    """
+    if not excluded.any():
+        return lab
+    weight = cv2.GaussianBlur(valid.astype(np.float32), (0, 0), sigma)
+    mean = cv2.GaussianBlur(lab * valid[..., None], (0, 0), sigma) / np.maximum(weight, 1e-3)[..., None]
+    return np.where((excluded & (weight > 1e-3))[..., None], mean, lab)
 
 
 def signed_distance(inside: np.ndarray) -> np.ndarray:
@@ -115,7 +134,10 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _any(flags: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return _resize(flags * np.uint8(255), size) > 63
+    """Scale excluded pixels (h, w) uint8, one pixel wider, because their rims are half artefact."""
+    if not flags.any():
+        return np.zeros(size[::-1], bool)
+    return cv2.dilate(_resize(flags * np.uint8(255), size), np.ones((3, 3), np.uint8)) > 63
 
 
 def _frame_mask(corner: tuple[int, int], shape: tuple[int, int], frame: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -95,6 +95,7 @@ _ASYMMETRY = (
     _number(
         "asymmetry_colour", "CIELAB distance between pixel and mirror pixel, mean of both axes", 0, None, "asymmetry_reason", "CIELAB units"
     ),
+    _number("asymmetry_colour_relative", "The same over contrast with skin ** 0.25 and colour variety ** 0.5", 0, None, "asymmetry_reason"),
     _number("asymmetry_structure", "Relative difference of local contrast, mean of both axes", 0, 1, "asymmetry_reason"),
     _number("asymmetry_axis_deg", "Direction of the first axis, clockwise from the image's x axis", 0, 90, "asymmetry_reason", "degrees"),
     _number("asymmetry_visible_share", "Share of the lesion whose mirror image lies inside the frame", 0, 1, "asymmetry_reason"),
