@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -240,6 +241,8 @@ def _from_environment() -> dict[str, Any]:
 
 def main() -> None:
     """Run the command and turn errors made on purpose into one message and an exit code."""
+    # Ending in the ordinary way on SIGTERM lets a server that this command started be stopped with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except GateFailedError as error:
