@@ -27,8 +27,7 @@ def check_bans(masked: str, text: str, facts: Facts, lexicon: Lexicon) -> Iterat
         facts: The ledger.
         lexicon: Words.
     """
-    bare = lexicon.patterns["disease"].search(masked) and not lexicon.patterns["disease_context"].search(masked)
-    if bare or any(pattern.search(masked) for pattern in lexicon.diagnosis):
+    if lexicon.patterns["diagnosis_stems"].search(masked) and _is_diagnosis(masked, lexicon):
         yield Reason("diagnosis", text)
     scale = facts.measured("scope.diameter")
     length = _length(lexicon.patterns["length_units"].pattern).search(masked)
@@ -39,6 +38,12 @@ def check_bans(masked: str, text: str, facts: Facts, lexicon: Lexicon) -> Iterat
         yield Reason("instruction", text)
     if lexicon.patterns["reasoning"].search(text):
         yield Reason("reasoning", text)
+
+
+def _is_diagnosis(masked: str, lexicon: Lexicon) -> bool:
+    """A disease named outside the context of a probability, or one of the turns of phrase of a diagnosis or a recommendation."""
+    bare = lexicon.patterns["disease"].search(masked) and not lexicon.patterns["disease_context"].search(masked)
+    return bool(bare) or any(pattern.search(masked) for pattern in lexicon.diagnosis)
 
 
 @cache

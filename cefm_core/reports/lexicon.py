@@ -86,7 +86,7 @@ def load_lexicon(language: str) -> Lexicon:
         *("splitters", "negation", "missing", "resolved", "between", "beside", "length_units", "diameter", "one_before", "findings"),
         *("disease", "disease_context"),
     )
-    free = ("instruction", "reasoning")
+    free = ("instruction", "reasoning", "diagnosis_stems")
     return Lexicon(
         version=data["version"],
         topics=tuple(Topic(t["name"], _word(t["pattern"]), tuple(t["facts"]), t.get("narrows", "")) for t in data["topics"]),
