@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,22 +22,22 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_server():
+    """Variables of a real S3 server, once it takes objects."""
     environment = s3_environment()
-    store_environment = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            Store.open("s3://derm/start").preflight()
-            break
-        except ConfigurationError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-    for name, value in store_environment.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        while True:
+            try:
+                Store.open("s3://derm/start").preflight()
+                break
+            except ConfigurationError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
     return environment
 
 
@@ -144,9 +143,7 @@ def test_the_chain_leaves_the_same_bytes_as_on_disk(s3, prefect, few, tmp_path):
             source.put(file.relative_to(few).as_posix(), file.read_bytes())
     common = {"config": SETTINGS, "run_id": "20260101T000000-abcdef"}
     local = full_run(RunContext(store=str(tmp_path / "local"), source=str(few), metadata=str(few / "metadata.csv"), **common))
-    remote = full_run(
-        RunContext(store="s3://derm/chain", source="s3://derm/source", metadata="s3://derm/source/metadata.csv", **common)
-    )
+    remote = full_run(RunContext(store="s3://derm/chain", source="s3://derm/source", metadata="s3://derm/source/metadata.csv", **common))
     assert remote.outputs == local.outputs
     ours, theirs = Store.open(str(tmp_path / "local")), Store.open("s3://derm/chain")
     for prefix in ("objects", "tables"):
