@@ -180,7 +180,7 @@ def test_dockerfiles_copy_what_exists():
 
 
 def test_settings_turn_reporting_off_and_are_known_to_prefect():
-    lines = (DEPLOYMENTS / "settings.env").read_text().splitlines()
+    lines = (DEPLOYMENTS / "environment.txt").read_text().splitlines()
     settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert settings["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert settings["DO_NOT_TRACK"] == "1"
