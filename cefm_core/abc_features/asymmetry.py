@@ -77,7 +77,7 @@ def sample_polar(view: LesionView) -> PolarLesion:
     lab = _sample(cv2.GaussianBlur(view.lab, (0, 0), 0.03 * view.diameter), x, y)
     contrast = _sample(local_contrast(view.lab[..., 0], view.diameter), x, y)
     first, second = mirror_pairs()
-    colour = ((lab[first] - lab[second]) ** 2).sum(axis=-1)
+    colour = sum((channel[first] - channel[second]) ** 2 for channel in np.ascontiguousarray(np.moveaxis(lab, -1, 0)))
     a, b = contrast[first], contrast[second]
     structure = np.abs(a - b) / (a + b + 1.0)
     return PolarLesion(

@@ -45,6 +45,7 @@ def texture_features(view: LesionView) -> dict[str, float]:
     usable = view.inside & view.valid & (view.depth > 0.02 * view.diameter)
     if not usable.any():
         usable = view.inside
+    pixels = np.flatnonzero(usable)
     rim = usable & (view.depth < RIM * view.diameter)
     contrast = float(np.std(cv2.GaussianBlur(lightness, (0, 0), 0.02 * view.diameter)[usable])) + 1.0
     features = {"contrast": contrast, "lightness": float(lightness[usable].mean())}
@@ -52,10 +53,11 @@ def texture_features(view: LesionView) -> dict[str, float]:
         high, low, direction = curvatures(lightness, scale * view.diameter)
         line, blob, bright = np.maximum(high, 0) - np.abs(low), np.maximum(low, 0), np.maximum(-high, 0)
         for name, response in (("line", np.maximum(line, 0)), ("blob", blob), ("bright", bright)):
-            inside = response[usable]
+            inside = response.ravel()[pixels]
+            high_share, top_share = np.percentile(inside, [95, 99])
             features[f"{name}_{number}_mean"] = float(np.log(inside.mean() + 1e-3))
-            features[f"{name}_{number}_p95"] = float(np.log(np.percentile(inside, 95) + 1e-2))
-            features[f"{name}_{number}_p99"] = float(np.log(np.percentile(inside, 99) + 1e-2))
+            features[f"{name}_{number}_p95"] = float(np.log(high_share + 1e-2))
+            features[f"{name}_{number}_p99"] = float(np.log(top_share + 1e-2))
         outer = rim if rim.any() else usable
         features[f"rim_line_{number}"] = float(np.log(np.maximum(line, 0)[outer].mean() + 1e-3)) - features[f"line_{number}_mean"]
         features[f"radial_{number}"] = radial_share(direction, np.maximum(line, 0), view, outer)

@@ -12,8 +12,8 @@ def _number(name: str, description: str, low: float | None, high: float | None, 
     return Column(name, "float", description, unit, low, high, nullable=True, reason_column=reason)
 
 
-def _count(name: str, description: str, low: int, high: int | None, reason: str) -> Column:
-    return Column(name, "int", description, "", low, high, nullable=True, reason_column=reason)
+def _count(name: str, description: str, low: int, high: int | None, reason: str, unit: str = "") -> Column:
+    return Column(name, "int", description, unit, low, high, nullable=True, reason_column=reason)
 
 
 def _reason(name: str, what: str) -> Column:
@@ -194,7 +194,7 @@ TABLE = Table(
             "cut_by_frame, multiple_lesions, islands_ignored, greyscale_source, principal_axis_undefined, artefacts_over_lesion",
             nullable=True,
         ),
-        _count("lesion_area_px", "Pixels of the measured component", 1, None, "reason"),
+        _count("lesion_area_px", "Area of the measured component", 1, None, "reason", "px"),
         _number("lesion_area_share", "Their share of the image", 0, 1, "reason"),
         _count("components", "Components of the mask; the largest is measured", 1, None, "reason"),
         *_PAPER,
