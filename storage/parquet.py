@@ -41,7 +41,7 @@ def read_arrow(store: Store, ref: FileRef) -> pa.Table:
     """
     data = store.get(ref)
     try:
-        return pq.read_table(io.BytesIO(data))
+        return pq.read_table(pa.BufferReader(data))
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{ref.key}: not a Parquet file ({error})") from error
 
