@@ -147,6 +147,16 @@ def test_a_shard_with_a_bad_picture_loses_that_one_alone(tmp_path):
     assert set(rows[0]) == {column.name for column in reports.TABLE.columns}
 
 
+def test_the_template_writer_asks_nobody(tmp_path):
+    with FaultyServer(lambda body, number: Reply(status=500)) as server:
+        bench = Bench(tmp_path, server.url)
+        settings = bench.context.config.reports.model_copy(update={"writer": "template"})
+        bench.context = bench.context.model_copy(update={"config": bench.context.config.model_copy(update={"reports": settings})})
+        rows = bench.run([bench.item(n) for n in range(3)])
+    assert [(row["status"], row["writer"], row["reasons"], row["llm_model"]) for row in rows] == [("published", "template", [], None)] * 3
+    assert server.requests == []
+
+
 def test_ledgers_of_the_tests_are_those_of_the_task(tmp_path):
     from tasks.write_reports import _ledger
 
