@@ -97,6 +97,8 @@ class Endpoint:
             timeout=Timeout(self._deadline_s, connect=min(_CONNECT_S, self._deadline_s)),
             max_retries=0,
         )
+        # Loads the rest of the package here and not in the loop, under the first request's deadline.
+        self._completions = self._client.chat.completions
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine in the endpoint's loop, from any thread."""
@@ -229,7 +231,7 @@ class Endpoint:
         if self._misconfigured is not None:
             raise ConfigurationError(self._misconfigured)
         async with asyncio.timeout(self._deadline_s):
-            reply = await self._client.chat.completions.create(
+            reply = await self._completions.create(
                 model=self._reports.llm_model,
                 messages=messages,  # type: ignore[arg-type]  # plain dicts are what is sent
                 max_tokens=self._reports.max_tokens,

@@ -30,7 +30,7 @@ def ask(tmp_path):
     """Return a function that writes reports of ledgers through a server, as one run; each call is a new run."""
     numbers = iter(range(1000))
 
-    def ask_(server, ledgers, concurrency=4, timeout_s=10.0, **reports):
+    def ask_(server, ledgers, concurrency=4, timeout_s=30.0, **reports):
         settings = {"writer": "openai", "base_url": server.url, "llm_model": "m", **reports}
         runtime = {"llm_concurrency": concurrency, "llm_timeout_s": timeout_s}
         config = CefmConfig.model_validate({"reports": settings, "runtime": runtime})
