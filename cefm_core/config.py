@@ -81,7 +81,7 @@ class RefineConfig(Settings):
     min_agreement: float = Field(0.8, ge=0, le=1, description="Least Dice between refined and coarse mask for acceptance")
     max_area_ratio: float = Field(1.3, ge=1, description="Largest ratio of refined to coarse area, either way")
     max_components: int = Field(3, ge=1, description="Most components of a proposal, before clean-up")
-    max_border_contact_gain: float = Field(0.1, ge=0, le=1, description="Most that the share of contour on the image's edge may grow")
+    max_border_contact_gain: float = Field(0.25, ge=0, le=1, description="Most that the share of contour on the image's edge may grow")
     min_edge_contrast_gain: float = Field(-2.0, description="Least gain in colour difference across the contour, in units of Lab")
     min_predicted_iou: float = Field(0.5, description="Least intersection over union that the model predicts for its own mask")
     sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)")
@@ -98,7 +98,7 @@ class RefineConfig(Settings):
 class AbcConfig(Settings):
     """measure_abc: working scale and cut-points."""
 
-    working_side_px: int = Field(512, ge=128, description="Side of the clinical profile's canvas, in pixels")
+    working_side_px: int = Field(512, ge=128, description="Working scale of the clinical profile: the disc of the lesion's area gets 0.4 of this as its diameter, in pixels")
     min_area_px: int = Field(64, ge=1, description="Smallest lesion measured, in pixels of the mask")
     min_thickness_px: float = Field(4.0, ge=0, description="Smallest lesion thickness measured, in pixels of the mask")
     mask_samples: int = Field(0, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")

@@ -16,8 +16,8 @@ from cefm_core.segmentation.prompts import PromptSet
 
 _SIDE = 192  # long side of the view in pixels
 _MARGIN = 0.2  # margin of the view around the box, as a share of the box diagonal
-_RADIUS_SHARE = 0.09  # radius of the filter, as a share of the box diagonal
-_REGULARISATION = 3e-4  # on a guide scaled to 0..1
+_RADIUS_SHARE = 0.05  # radius of the filter, as a share of the box diagonal
+_REGULARISATION = 1e-3  # on a guide scaled to 0..1
 
 
 class ClassicalBackend:
@@ -34,13 +34,17 @@ class ClassicalBackend:
         return [Proposal(mask=mask, predicted_iou=None, candidates=1) for mask in filtered]
 
 
-def pull_to_edges(rgb: np.ndarray, mask: np.ndarray, prompts: PromptSet) -> np.ndarray:
+def pull_to_edges(
+    rgb: np.ndarray, mask: np.ndarray, prompts: PromptSet, *, radius_share: float = _RADIUS_SHARE, regularisation: float = _REGULARISATION
+) -> np.ndarray:
     """Pull a mask's outline to the image's edges nearby.
 
     Args:
         rgb: uint8 (H, W, 3).
         mask: bool (H, W), not empty.
         prompts: Prompts made from that mask; the box is used.
+        radius_share: Radius of the filter, as a share of the box diagonal; edges farther away do not count.
+        regularisation: Of the filter; the smaller, the weaker the edges that count.
 
     Returns:
         bool (H, W).
@@ -54,7 +58,7 @@ def pull_to_edges(rgb: np.ndarray, mask: np.ndarray, prompts: PromptSet) -> np.n
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
     guide = cv2.cvtColor(cv2.resize(crop, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255, cv2.COLOR_RGB2LAB) / 100
     soft = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    filtered = guided_filter(guide, soft, max(1, round(_RADIUS_SHARE * diagonal * scale)), _REGULARISATION)
+    filtered = guided_filter(guide, soft, max(1, round(radius_share * diagonal * scale)), regularisation)
     refined = mask.copy()
     refined[rows, columns] = cv2.resize(filtered, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
     return refined

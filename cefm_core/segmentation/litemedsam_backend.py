@@ -21,8 +21,7 @@ from cefm_core.config import RefineConfig
 from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
-from cefm_core.segmentation.classical_backend import pull_to_edges
-from cefm_core.segmentation.prior import weigh_against_prior
+from cefm_core.segmentation.prior import prior_mask, weigh_against_prior
 from cefm_core.segmentation.prompts import PromptSet
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -98,7 +97,7 @@ class LiteMedSamBackend:
         scale = np.array([width / crop.shape[1], height / crop.shape[0]] * 2)
         box = (np.array(prompts.box) - np.array([columns.start, rows.start] * 2)) * scale
         logits, predicted_iou = self._run(frame, box.astype(np.float32))
-        prior = pull_to_edges(rgb, coarse, prompts)[rows, columns]
+        prior = prior_mask(rgb, coarse, prompts)[rows, columns]
         evidence = weigh_against_prior(logits[:height, :width], prior, self._config.medsam_prior_weight, long_side_px=2 * self._side)
         evidence = cv2.resize(evidence, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
         mask = np.zeros(rgb.shape[:2], dtype=bool)

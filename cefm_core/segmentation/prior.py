@@ -5,7 +5,24 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from cefm_core.segmentation.classical_backend import pull_to_edges
+from cefm_core.segmentation.prompts import PromptSet
+
 _LOGIT_LIMIT = 6.0  # sigmoid(6) = 0.9975: beyond it the model is sure, and must not outvote any distance
+
+_RADIUS_SHARE = 0.09  # the filter reaches farther here than in the classical backend, because the model corrects it
+_REGULARISATION = 3e-4
+
+
+def prior_mask(rgb: np.ndarray, coarse: np.ndarray, prompts: PromptSet) -> np.ndarray:
+    """Return the mask that models are weighed against, bool (H, W): the coarse one, pulled to the image's edges.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        coarse: bool (H, W), not empty.
+        prompts: Prompts made from it.
+    """
+    return pull_to_edges(rgb, coarse, prompts, radius_share=_RADIUS_SHARE, regularisation=_REGULARISATION)
 
 
 def weigh_against_prior(logits: np.ndarray, prior: np.ndarray, weight: float, *, long_side_px: int) -> np.ndarray:

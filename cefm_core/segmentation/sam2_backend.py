@@ -22,8 +22,7 @@ from cefm_core.config import RefineConfig
 from cefm_core.device import resolve_device
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
-from cefm_core.segmentation.classical_backend import pull_to_edges
-from cefm_core.segmentation.prior import weigh_against_prior
+from cefm_core.segmentation.prior import prior_mask, weigh_against_prior
 from cefm_core.segmentation.prompts import PromptSet, mask_logits
 from cefm_core.segmentation.weight_files import file_sha256
 
@@ -170,7 +169,7 @@ class Sam2Backend:
             finally:
                 self._predictor.reset_predictor()
         weight = self._prior_weight
-        priors = masks if weight == 0 else [pull_to_edges(*given) for given in zip(images, masks, prompts, strict=True)]
+        priors = masks if weight == 0 else [prior_mask(*given) for given in zip(images, masks, prompts, strict=True)]
         return [_best(logits, iou, prior, weight) for (logits, iou), prior in zip(answers, priors, strict=True)]
 
     @contextmanager

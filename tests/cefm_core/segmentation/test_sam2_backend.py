@@ -11,7 +11,7 @@ import torch
 from cefm_core.config import RefineConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation import sam2_backend
-from cefm_core.segmentation.classical_backend import pull_to_edges
+from cefm_core.segmentation.prior import prior_mask
 from cefm_core.segmentation.prompts import make_prompts
 from cefm_core.segmentation.refine import MaskRefiner, RefinedMask, clean_proposal, resolve_refiner
 from cefm_core.segmentation.sam2_backend import SIZES, Sam2Backend, build_model, sam2_location
@@ -83,9 +83,7 @@ def test_a_batch_inside_an_outer_autocast_gives_the_same_answer(refiner: MaskRef
     with torch.autocast("cpu", dtype=torch.bfloat16), backend._inference():
         answers = backend._predict_batch([small, rgb], inputs)
     backend._predictor.reset_predictor()
-    proposal = sam2_backend._best(
-        *answers[1], pull_to_edges(rgb, mask, make_prompts(mask, refiner.config)), refiner.config.sam2_prior_weight
-    )
+    proposal = sam2_backend._best(*answers[1], prior_mask(rgb, mask, make_prompts(mask, refiner.config)), refiner.config.sam2_prior_weight)
     assert answers[1][0].dtype == np.float32 and answers[0][0].shape == (3, 150, 200)
     assert proposal.predicted_iou == pytest.approx(first.row["predicted_iou"], abs=1e-4)
     cleaned, _ = clean_proposal(proposal.mask, mask, refiner.config)
