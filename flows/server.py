@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cefm_core.errors import ConfigurationError
 
-_START_TIMEOUT_S = 180
+_START_TIMEOUT_S = 420
 _OFFLINE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
