@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 
 from cefm_core.alignment.distillation import DistillationConfig
 from cefm_core.alignment.encoder_training import compute_targets, read_training_images, train_student
-
-LICENCE = "Apache-2.0"
+from flows.server import ensure_server
 
 
 @flow(name="train_encoder")
 def train_encoder(
-    metadata: str, teacher: str, work: str, out: str, split: str = "train", settings: dict[str, Any] | None = None
+    metadata: str,
+    teacher: str,
+    work: str,
+    out: str,
+    split: str = "train",
+    licence: str = "not stated",
+    settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compute the teacher's features, then train the student and write its weight file.
 
@@ -32,13 +38,15 @@ def train_encoder(
         work: Working folder; keeps features and the last whole epoch.
         out: Weight file to write.
         split: Split of the images to learn from; no other is read.
+        licence: Licence of the weights, as the file will state it.
         settings: Fields of :class:`DistillationConfig` that differ from their defaults.
     """
     config = DistillationConfig(**(settings or {}))
     images = read_training_images(Path(metadata), split, config.seed)
-    # Paths and results stay on this machine: nothing of them is worth keeping in the result store.
-    targets = task(persist_result=False)(compute_targets)(images, Path(teacher), Path(work), config)
-    student = task(persist_result=False)(train_student)(images, Path(teacher), Path(work), config, Path(out), LICENCE)
+    # What was computed lies in the working folder; a cache or a result store would hold it a second time.
+    run = task(persist_result=False, cache_policy=NO_CACHE)
+    targets = run(compute_targets)(images, Path(teacher), Path(work), config)
+    student = run(train_student)(images, Path(teacher), Path(work), config, Path(out), licence)
     return {**targets, **student}
 
 
@@ -50,8 +58,10 @@ def main() -> None:
     parser.add_argument("--work", required=True, help="working folder")
     parser.add_argument("--out", required=True, help="weight file to write")
     parser.add_argument("--split", default="train", help="split of the images to learn from")
+    parser.add_argument("--licence", default="not stated", help="licence of the weights, as the file will state it")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    ensure_server()
     print(train_encoder(**vars(arguments)))
 
 
