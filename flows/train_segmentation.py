@@ -23,24 +23,37 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Train the co
 
 
 @task(name="train_segmenter", persist_result=False, cache_policy=NO_CACHE)
-def train_weights(metadata: Path, out: Path, checkpoint: Path, cache: Path | None, recipe: dict[str, Any]) -> dict[str, Any]:
+def train_weights(
+    metadata: Path, out: Path, checkpoint: Path, cache: Path | None, recipe: dict[str, Any], start: Path | None
+) -> dict[str, Any]:
     """Train to the end of the recipe and write the weights; return facts and the learning curve."""
     import numpy as np
 
     from cefm_core.segmentation.training import TrainingRecipe, train_segmenter
     from cefm_core.segmentation.training_data import is_tuning, load_arrays, read_rows
-    from cefm_core.segmentation.ultralight_vmunet import INPUT_SIDE_PX
-    from cefm_core.segmentation.weights_io import save_weights
+    from cefm_core.segmentation.ultralight_vmunet import INPUT_SIDE_PX, UltraLightVMUNet
+    from cefm_core.segmentation.weights_io import load_weights, save_weights
 
     logger = get_run_logger()
     chosen = TrainingRecipe(**recipe)
     rows = read_rows(metadata, ("train",))
     images, masks = load_arrays(rows, INPUT_SIDE_PX, cache)
     tune = np.array([is_tuning(row.group, chosen.tune_share) for row in rows])
+    origin: dict[str, Any] = {}
+    if start is not None:
+        network = UltraLightVMUNet()
+        origin = {"started_from_sha256": load_weights(start, network).sha256}
     trained = train_segmenter(
-        images, masks, rows, chosen, tune=tune, checkpoint=checkpoint, progress=lambda row: logger.info("%s", json.dumps(row))
+        images,
+        masks,
+        rows,
+        chosen,
+        tune=tune,
+        start=network.state_dict() if start is not None else None,
+        checkpoint=checkpoint,
+        progress=lambda row: logger.info("%s", json.dumps(row)),
     )
-    digest = save_weights(out, trained.tensors, trained.facts)
+    digest = save_weights(out, trained.tensors, trained.facts | origin)
     return {"sha256": digest, "facts": trained.facts, "learning_curve": trained.log_rows}
 
 
@@ -59,7 +72,14 @@ def score_weights(metadata: Path, split: str, weights: str, settings: dict[str, 
 
 
 @flow(name="train_segmentation")
-def train_segmentation(metadata: Path, out: Path, checkpoint: Path, cache: Path | None = None, recipe: dict[str, Any] | None = None) -> str:
+def train_segmentation(
+    metadata: Path,
+    out: Path,
+    checkpoint: Path,
+    cache: Path | None = None,
+    recipe: dict[str, Any] | None = None,
+    start: Path | None = None,
+) -> str:
     """Train the coarse network on the rows of split ``train`` that have a mask.
 
     Args:
@@ -68,11 +88,12 @@ def train_segmentation(metadata: Path, out: Path, checkpoint: Path, cache: Path 
         checkpoint: Where the state is kept, and resumed from.
         cache: File for the decoded images, or None.
         recipe: Fields of :class:`cefm_core.segmentation.training.TrainingRecipe` that differ from its defaults.
+        start: Weights to begin with, for a second training; None begins from the recipe's seed.
 
     Returns:
         SHA-256 of the weights.
     """
-    result = train_weights(metadata, out, checkpoint, cache, recipe or {})
+    result = train_weights(metadata, out, checkpoint, cache, recipe or {}, start)
     create_table_artifact(result["learning_curve"][-100:], key="segmentation-learning-curve", description="Loss and Dice on tune by step")
     return str(result["sha256"])
 
@@ -102,9 +123,10 @@ def train(
     checkpoint: Annotated[Path, typer.Option()],
     cache: Path | None = None,
     recipe: str = "{}",
+    start: Path | None = None,
 ) -> None:
     """Train, or go on from the checkpoint; prints the digest of the weights. --recipe takes JSON."""
-    print(train_segmentation(metadata, out, checkpoint, cache, json.loads(recipe)))
+    print(train_segmentation(metadata, out, checkpoint, cache, json.loads(recipe), start))
 
 
 @cli.command()

@@ -11,7 +11,8 @@ from numpy.random import Generator
 
 from cefm_core.segmentation.training_data import Image, Plane
 
-STICKERS = ((40, 90, 170), (30, 140, 120), (225, 200, 60), (220, 120, 40), (190, 40, 50), (120, 60, 150))
+STICKERS = ((0, 110, 220), (0, 170, 120), (245, 210, 40), (240, 120, 20), (220, 30, 60))  # brighter than any blue naevus
+INK = (90, 40, 150)
 
 
 def augment_pair(rgb: Image, mask: Plane, rng: Generator) -> tuple[Image, Plane]:
@@ -31,7 +32,7 @@ def augment_pair(rgb: Image, mask: Plane, rng: Generator) -> tuple[Image, Plane]
         rgb = add_hair(rgb, rng)
     if draws[2] < 0.05:
         rgb = add_ruler(rgb, rng)
-    if draws[3] < 0.05:
+    if draws[3] < 0.03:
         rgb, mask = add_sticker(rgb, mask, rng)
     if draws[4] < 0.1:
         rgb = degrade(rgb, rng)
@@ -117,12 +118,14 @@ def add_sticker(rgb: Image, mask: Plane, rng: Generator) -> tuple[Image, Plane]:
     cover = np.zeros((side, side), np.uint8)
     angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.3) * side
     centre = np.round(side / 2 + side * 0.58 * np.array([np.cos(angle), np.sin(angle)])).astype(int)
-    if rng.random() < 0.7:
+    disc = rng.random() < 0.7
+    if disc:
         cv2.circle(cover, (int(centre[0]), int(centre[1])), int(radius), 255, -1, cv2.LINE_AA)
     else:
         end = np.round(rng.uniform(0, 1, 2) * side * 0.3 + (centre > side / 2) * side * 0.7).astype(int)
-        cv2.line(cover, (int(centre[0]), int(centre[1])), (int(end[0]), int(end[1])), 255, int(rng.integers(4, 14)), cv2.LINE_AA)
-    colour = np.clip(np.array(STICKERS[int(rng.integers(len(STICKERS)))]) * rng.uniform(0.7, 1.2), 0, 255)
+        cv2.line(cover, (int(centre[0]), int(centre[1])), (int(end[0]), int(end[1])), 255, int(rng.integers(2, 7)), cv2.LINE_AA)
+    tone = STICKERS[int(rng.integers(len(STICKERS)))] if disc else INK
+    colour = np.clip(np.array(tone) * rng.uniform(0.9, 1.15), 0, 255)
     share = cover[..., None].astype(np.float32) / 255
     result = result * (1 - share) + (colour + rng.normal(0, 3, result.shape)) * share
     return np.clip(result, 0, 255).astype(np.uint8), np.where(cover > 127, 0, mask).astype(np.uint8)

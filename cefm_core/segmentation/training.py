@@ -86,9 +86,11 @@ class TrainedSegmenter:
 class _State:
     """Network, running mean and optimiser of one training, as saved and resumed."""
 
-    def __init__(self, recipe: TrainingRecipe) -> None:
+    def __init__(self, recipe: TrainingRecipe, start: dict[str, Tensor] | None = None) -> None:
         torch.manual_seed(recipe.seed)
         self.network = UltraLightVMUNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start is not None:
+            self.network.load_state_dict(start)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         rest = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -124,6 +126,7 @@ def train_segmenter(
     recipe: TrainingRecipe,
     *,
     tune: npt.NDArray[np.bool_],
+    start: dict[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> TrainedSegmenter:
@@ -135,6 +138,7 @@ def train_segmenter(
         rows: What the images are.
         recipe: Everything else that decides the result.
         tune: Which rows are kept apart to choose the weights; their groups must not occur elsewhere.
+        start: Weights to begin with, for a second training of another recipe; None draws them by the recipe's seed.
         checkpoint: File to resume from where it exists, and to save to at each score.
         progress: Called with each row of the log.
 
@@ -142,7 +146,7 @@ def train_segmenter(
         ValueError: A group lies on both sides of ``tune``, or one side is empty.
     """
     _check_sides(rows, tune)
-    state = _State(recipe)
+    state = _State(recipe, start)
     if checkpoint is not None and checkpoint.exists():
         state.resume(checkpoint, recipe)
         log.info("resumed at step %d", state.step)
