@@ -152,3 +152,14 @@ def test_arrays_shrink_by_area_and_unequal_sizes_are_named(tmp_path):
     bad = dataclasses.replace(good, image_id="b", mask=tmp_path / "b_m.png")
     with pytest.raises(ConfigurationError, match=": b"):
         load_arrays([good, bad], 4)
+
+
+def test_a_second_training_begins_from_the_given_weights():
+    from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
+
+    torch.manual_seed(5)
+    start = {k: v.clone() for k, v in UltraLightVMUNet().state_dict().items()}
+    images, masks = drawn()
+    still = dataclasses.replace(RECIPE, steps=1, learning_rate=0.0)
+    result = train_segmenter(images, masks, ROWS, still, tune=TUNE, start=start)
+    assert all(torch.equal(result.tensors[k], v) for k, v in start.items())
