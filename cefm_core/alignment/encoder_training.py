@@ -20,7 +20,7 @@ from cefm_core.alignment.distillation import DistillationConfig, TargetStore, fi
 from cefm_core.alignment.encoder import Encoder, one_thread, reference_embedding
 from cefm_core.alignment.preprocess import InputSpec
 from cefm_core.config import EmbedConfig
-from cefm_core.errors import ConfigurationError
+from cefm_core.errors import BadItemError, ConfigurationError
 from cefm_core.imaging.decode import decode_image, decode_mask
 
 logger = logging.getLogger(__name__)
@@ -170,4 +170,13 @@ def _complete(store: TargetStore, wanted: np.ndarray) -> np.ndarray:
 
 def _read(image: TrainingImage) -> tuple[np.ndarray, np.ndarray | None]:
     rgb = decode_image(image.image.read_bytes(), max_pixels=MAX_PIXELS).rgb
-    return rgb, None if image.mask is None else decode_mask(image.mask.read_bytes(), rgb.shape[:2]).mask
+    return rgb, None if image.mask is None else read_mask(image.mask, rgb.shape[:2])
+
+
+def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return a mask, bool (H, W); None for one that cannot be meant (inverted, of another size): the frame will stand in."""
+    try:
+        return decode_mask(path.read_bytes(), shape).mask
+    except BadItemError as error:
+        logger.warning("mask %s is left out: %s", path.name, error)
+        return None

@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from cefm_core.alignment.clinical_vector import clinical_names
 from cefm_core.alignment.data import AlignmentData
 from cefm_core.alignment.encoder import Encoder
+from cefm_core.alignment.encoder_training import read_mask
 from cefm_core.alignment.train import train_alignment
 from cefm_core.config import AlignmentConfig, EmbedConfig
-from cefm_core.imaging.decode import decode_image, decode_mask
+from cefm_core.imaging.decode import decode_image
 
 PAIRS, RESAMPLES, STRENGTHS = 6_500, 1_000, (1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -79,7 +80,7 @@ def embed_rows(encoder: Encoder, folder: Path, rows: list[dict[str, str]]) -> tu
     vectors, spent = [], 0.0
     for row in rows:
         rgb = decode_image((folder / row["filename"]).read_bytes(), max_pixels=10**8).rgb
-        mask = decode_mask((folder / row["mask_filename"]).read_bytes(), rgb.shape[:2]).mask if row["mask_filename"] else None
+        mask = read_mask(folder / row["mask_filename"], rgb.shape[:2]) if row["mask_filename"] else None
         start = time.process_time()
         vectors.append(encoder.embed([rgb], [mask])[0])
         spent += time.process_time() - start

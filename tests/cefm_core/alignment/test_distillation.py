@@ -221,3 +221,12 @@ def test_from_a_data_set_to_a_weight_file_that_the_encoder_loads(data_set, tmp_p
     with safe_open(tmp_path / "out.safetensors", "pt") as file:
         header = json.loads(file.metadata()["cefm_encoder"])
     assert header["made"]["images"] == 3 and header["made"]["licence"] == "none"
+
+
+def test_a_mask_that_cannot_be_meant_is_left_out(tmp_path):
+    from cefm_core.alignment.encoder_training import read_mask
+
+    (tmp_path / "all.png").write_bytes(encode_mask_png(np.ones((70, 90), bool)))
+    (tmp_path / "right.png").write_bytes(encode_mask_png(picture(0)[1]))
+    assert read_mask(tmp_path / "all.png", (70, 90)) is None
+    assert np.array_equal(read_mask(tmp_path / "right.png", (70, 90)), picture(0)[1])
