@@ -7,7 +7,7 @@ REASONS = (
     "no_classifier_too_few_labels",
     "no_clinical_features",
 )
-ABSTENTIONS = ("seeds_disagree", "out_of_distribution", "no_prediction")
+SPLITS = ("train", "tune", "val", "test", "external")
 
 
 def _probability(name: str, description: str) -> Column:
@@ -20,7 +20,7 @@ TABLE = Table(
     description="One row per embedded image, training images included (see split): calibrated probability of melanoma against nevus.",
     columns=(
         Column("image_id", "string", "Image"),
-        Column("split", "string", "Split of the image in the manifest", allowed=("train", "tune", "val", "test", "external"), nullable=True),
+        Column("split", "string", "Split of the image in the manifest", allowed=SPLITS, nullable=True),
         Column("target", "int", "1 melanoma, 0 nevus, null where neither or unknown", minimum=0, maximum=1, nullable=True),
         _probability("p_melanoma", "Probability of melanoma: mean over the seeds, calibrated on tune"),
         _probability("p_low", "Least probability of any seed"),
@@ -28,9 +28,9 @@ TABLE = Table(
         _probability("p_image", "Probability by the classifier on the aligned image embedding alone"),
         _probability("p_clinical", "Probability by the classifier on the aligned clinical vector alone"),
         _probability("p_linear", "Probability by a logistic regression on the frozen embedding, without any alignment"),
-        Column("ood_score", "float", "Distance of the embedding from the training embeddings; 1 is the limit of 99.5 % of tune images", minimum=0),
+        Column("ood_score", "float", "Distance from the training embeddings; 1 is the limit of 99.5 % of tune images", minimum=0),
         Column("abstain", "bool", "Whether the prediction should not be relied on"),
-        Column("abstain_reasons", "strings", "`seeds_disagree` (the threshold lies between p_low and p_high), `out_of_distribution`, `no_prediction`"),
+        Column("abstain_reasons", "strings", "seeds_disagree (threshold between p_low and p_high), out_of_distribution, no_prediction"),
         Column("reason", "string", "Why a probability is missing", nullable=True, allowed=REASONS),
     ),
 )

@@ -4,6 +4,8 @@ from cefm_core.tables.schema import Column, Table
 
 PHASES = ("align", "image_classifier", "clinical_classifier", "linear", "fusion")
 
+REASONS = ("no_tune_images", "fitted_in_one_go", "too_few_tune_labels")
+
 TABLE = Table(
     name="training_log",
     stage="train_alignment",
@@ -17,7 +19,7 @@ TABLE = Table(
         Column("tune_loss", "float", "Loss on the tune images after this epoch, in evaluation mode", nullable=True, reason_column="reason"),
         Column("kept", "bool", "Whether the weights after this epoch are those of the checkpoint"),
         Column("skipped_batches", "int", "Batches without a pair to learn from", minimum=0),
-        Column("reason", "string", "Why a loss is missing", nullable=True, allowed=("no_tune_images", "fitted_in_one_go", "too_few_tune_labels")),
+        Column("reason", "string", "Why a loss is missing", nullable=True, allowed=REASONS),
     ),
     primary_key=("model", "seed", "phase", "epoch"),
     per_image=False,
