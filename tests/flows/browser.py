@@ -94,6 +94,8 @@ class Browser:
         method, values = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(values["request"]["url"])
+        elif _own_wish(values):
+            return message
         elif method == "Network.responseReceived" and values["response"]["status"] >= 400:
             self.errors.append(f"{values['response']['status']} {values['response']['url']}")
         elif method == "Network.loadingFailed" and not values.get("canceled"):
@@ -105,3 +107,9 @@ class Browser:
         elif method == "Runtime.consoleAPICalled" and values["type"] in ("error", "warning"):
             self.errors.append(str([argument.get("value") for argument in values["args"]]))
         return message
+
+
+def _own_wish(values: dict[str, Any]) -> bool:
+    """Whether a message is about the icon that the browser, not the page, asks every server for."""
+    address = values.get("response", {}).get("url") or values.get("entry", {}).get("url") or ""
+    return address.endswith("/favicon.ico")
