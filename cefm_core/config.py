@@ -31,16 +31,16 @@ class ManifestConfig(Settings):
     split_seed: int = Field(999, description="Seed of the group split")
     near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
     near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
-    unspecific_benign: Literal["unknown", "nevus"] = Field("unknown", description="Diagnosis of an image whose labels say only `benign` or `target = 0`")
+    unspecific_benign: Literal["unknown", "nevus"] = Field(
+        "unknown", description="Diagnosis of an image whose labels say only `benign` or `target = 0`"
+    )
 
 
 class QualityConfig(Settings):
     """assess_images: thresholds of the quality flags."""
 
     working_side_px: int = Field(256, ge=64, description="Long side at which quality is measured, in pixels")
-    blur_threshold: float = Field(
-        2.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred"
-    )
+    blur_threshold: float = Field(2.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred")
     hair_share_threshold: float = Field(0.02, description="Share of pixels under hair above which an image is flagged, 0..1")
     vignette_share_threshold: float = Field(
         0.02, description="Share of pixels in a dark frame or corner above which an image is flagged, 0..1"
@@ -52,7 +52,9 @@ class QualityConfig(Settings):
     dark_threshold: float = Field(30.0, description="Mean CIELAB L below which an image is flagged too dark, 0..100")
     bright_threshold: float = Field(88.0, description="Mean CIELAB L above which an image is flagged too bright, 0..100")
     contrast_threshold: float = Field(5.5, description="Spread of CIELAB L (5th to 95th percentile) below which an image is flagged")
-    skin_hue_share_threshold: float = Field(0.6, description="Share of skin-like hues below which colour is unusual (cast, or no skin at all)")
+    skin_hue_share_threshold: float = Field(
+        0.6, description="Share of skin-like hues below which colour is unusual (cast, or no skin at all)"
+    )
 
 
 class CoarseConfig(Settings):
@@ -84,21 +86,41 @@ class RefineConfig(Settings):
     max_border_contact_gain: float = Field(0.25, ge=0, le=1, description="Most that the share of contour on the image's edge may grow")
     min_edge_contrast_gain: float = Field(-2.0, description="Least gain in colour difference across the contour, in units of Lab")
     min_predicted_iou: float = Field(0.5, description="Least intersection over union that the model predicts for its own mask")
-    sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)")
-    sam2_prior_weight: float = Field(20.0, ge=0, description="Weight of the coarse mask (pulled to the edges) in SAM 2's answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper")
+    sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(
+        ("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)"
+    )
+    sam2_prior_weight: float = Field(
+        20.0,
+        ge=0,
+        description="Weight of the coarse mask (pulled to the edges) in SAM 2's "
+        "answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper",
+    )
     medsam_side_px: int = Field(96, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
-    medsam_crop_margin: float | None = Field(0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image")
-    medsam_prior_weight: float = Field(60.0, ge=0, description="Weight of the coarse mask (pulled to the edges) in LiteMedSAM's answer: logits per signed distance of one equivalent radius; 0 = the model alone")
+    medsam_crop_margin: float | None = Field(
+        0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image"
+    )
+    medsam_prior_weight: float = Field(
+        60.0,
+        ge=0,
+        description="Weight of the coarse mask (pulled to the edges) in LiteMedSAM's answer: "
+        "logits per signed distance of one equivalent radius; 0 = the model alone",
+    )
     medsam_logit_threshold: float = Field(-1.0, description="Logit at which a pixel of LiteMedSAM's answer is lesion")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components of a proposal below this share of the image are removed")
-    min_component_of_largest: float = Field(0.25, ge=0, le=1, description="Components of a proposal below this share of the largest are removed")
+    min_component_of_largest: float = Field(
+        0.25, ge=0, le=1, description="Components of a proposal below this share of the largest are removed"
+    )
     max_hole_share: float = Field(0.005, ge=0, lt=1, description="Holes of a proposal below this share of the image are filled")
 
 
 class AbcConfig(Settings):
     """measure_abc: working scale and cut-points."""
 
-    working_side_px: int = Field(512, ge=128, description="Working scale of the clinical profile: the disc of the lesion's area gets 0.4 of this as its diameter, in pixels")
+    working_side_px: int = Field(
+        512,
+        ge=128,
+        description="Working scale of the clinical profile: the disc of the lesion's area gets 0.4 of this as its diameter, in pixels",
+    )
     min_area_px: int = Field(64, ge=1, description="Smallest lesion measured, in pixels of the mask")
     min_thickness_px: float = Field(4.0, ge=0, description="Smallest lesion thickness measured, in pixels of the mask")
     mask_samples: int = Field(0, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")
@@ -112,16 +134,23 @@ class EmbedConfig(Settings):
     img_size: int | None = Field(None, description="Input side in pixels where it differs from the model's own")
     allow_random: bool = Field(False, description="Allow a random backbone; it is stamped on every row")
     view: Literal["frame", "lesion", "both"] = Field("both", description="Whole frame, crop around the lesion, or both concatenated")
-    tokens: Literal["class", "class_mean", "class_mean_spread"] = Field("class_mean_spread", description="Class token; with the mean of the patch tokens; with their spread too, after the last and a middle block")
+    tokens: Literal["class", "class_mean", "class_mean_spread"] = Field(
+        "class_mean_spread",
+        description="Class token; with the mean of the patch tokens; with their spread too, after the last and a middle block",
+    )
 
 
 class AlignmentConfig(Settings):
     """train_alignment: heads, NT-Xent and classifiers."""
 
     profile: Literal["clinical", "paper"] = Field("clinical", description="Clinical vector: clinical features, or the paper's five")
-    components: int = Field(256, ge=0, description="Principal components of a longer embedding that enter the models; 0 = the whole embedding")
+    components: int = Field(
+        256, ge=0, description="Principal components of a longer embedding that enter the models; 0 = the whole embedding"
+    )
     temperature: float = Field(0.05, gt=0, description="NT-Xent temperature")
-    loss: Literal["cross_modal", "paper"] = Field("cross_modal", description="NT-Xent with every pair once, or as the authors wrote it, with the positive twice")
+    loss: Literal["cross_modal", "paper"] = Field(
+        "cross_modal", description="NT-Xent with every pair once, or as the authors wrote it, with the positive twice"
+    )
     standardise: bool = Field(True, description="Scale the clinical vector to unit variance; the authors did not")
     learning_rate: float = Field(1e-3, gt=0, description="Adam learning rate")
     weight_decay: float = Field(1e-5, ge=0, description="Adam weight decay")

@@ -10,7 +10,9 @@ TABLE = Table(
         Column("image_id", "string", "Identifier of the image, from its name"),
         Column("uri", "string", "Name of the image relative to the source"),
         Column("size_bytes", "int", "Size of the file", unit="bytes", minimum=0),
-        Column("reference_mask_uri", "string", "Name of the reference mask relative to the source, null where there is none", nullable=True),
+        Column(
+            "reference_mask_uri", "string", "Name of the reference mask relative to the source, null where there is none", nullable=True
+        ),
         Column("reference_mask_sha256", "string", "SHA-256 of the reference mask", nullable=True),
     ),
 )

@@ -57,7 +57,11 @@ def test_a_backend_without_an_estimate_is_not_judged_by_one() -> None:
 
 
 def test_all_failures_are_named_the_gravest_first() -> None:
-    assert failed_checks(_with(agreement_dice=0.1, area_ratio=9.0, predicted_iou=0.1), CONFIG) == ["low_agreement", "area_ratio", "predicted_iou"]
+    assert failed_checks(_with(agreement_dice=0.1, area_ratio=9.0, predicted_iou=0.1), CONFIG) == [
+        "low_agreement",
+        "area_ratio",
+        "predicted_iou",
+    ]
 
 
 def _lesion(radius: int = 60) -> tuple[np.ndarray, np.ndarray]:
