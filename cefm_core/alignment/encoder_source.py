@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cefm_core.config import EmbedConfig
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 
 BUILTIN_WEIGHTS = Path(__file__).parent.parent / "weights" / "vit_small_d4_distilled.safetensors"
@@ -81,8 +82,7 @@ def _file_source(architecture: str, path: Path) -> EncoderSource:
             f"embed.weights: {path} is not a .safetensors file; convert it (safetensors.torch.save_file), a pickle can run code"
         )
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
     except OSError as error:
         raise ConfigurationError(f"embed.weights: cannot read {path}: {error.strerror}") from error
     return EncoderSource(architecture, path, digest, False)

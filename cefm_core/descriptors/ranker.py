@@ -5,7 +5,6 @@ Only what needs the network belongs here; which file is loaded is decided in ``w
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from cefm_core.config import DescriptorConfig
 from cefm_core.descriptors.reference import check_reference
 from cefm_core.descriptors.vocabulary import VERSION, load_prompts, load_vocabulary
 from cefm_core.descriptors.weights import ResolvedWeights, resolve_weights
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 
 LOGGER = logging.getLogger(__name__)
@@ -54,12 +54,10 @@ class DescriptorRanker:
         resolved = resolve_weights(config)
         model, preprocess = _load_model(config, resolved, device)
         text = _embed_vocabulary(model, _tokenizer(config), device)
-        with resolved.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         facts = {
             "model": config.model,
             "activation": "quickgelu" if resolved.quick_gelu else "gelu",
-            "weights_sha256": digest,
+            "weights_sha256": file_sha256(resolved.path),
             "vocabulary_version": VERSION,
             "preprocess": dict(sorted(model.visual.preprocess_cfg.items())),
         }

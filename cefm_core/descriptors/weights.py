@@ -6,13 +6,13 @@ names the file, at once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cefm_core.config import DescriptorConfig
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 
 NOT_CONFIGURED = "descriptors.weights not configured"
@@ -48,8 +48,7 @@ def weights_digest(config: DescriptorConfig) -> str:
     Raises:
         ConfigurationError: As ``resolve_weights``.
     """
-    with resolve_weights(config).path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(resolve_weights(config).path)
 
 
 def resolve_weights(config: DescriptorConfig) -> ResolvedWeights:
@@ -77,8 +76,7 @@ def resolve_weights(config: DescriptorConfig) -> ResolvedWeights:
 def _check_digest(path: Path, config: DescriptorConfig) -> None:
     if config.weights_sha256 is None:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if found != config.weights_sha256.lower():
         raise ConfigurationError(f"descriptors.weights_sha256: {path.name} has digest {found}")
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cefm_core.config import CoarseConfig
+from cefm_core.digests import file_sha256
 from cefm_core.imaging.artefacts import vignette_mask
 from cefm_core.segmentation.postprocess import CleanMask, clean_mask, touches_border
-from cefm_core.segmentation.weight_files import file_sha256
 from cefm_core.segmentation.weights_io import WeightsFacts, load_weights, resolve_weights
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ class RefinedMask:
     Attributes:
         mask: bool (H, W): the refined mask where the gate accepted it, else the coarse one, unchanged.
         row: Columns of ``refined_masks`` without identifiers, keys and the comparison with a reference.
-        prompts: The prompts, for the overlay; None where none were made.
+        prompts: The prompts, as they stand on the row; None where none were made.
         proposal: The cleaned refined mask, accepted or not; None where there is none.
     """
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from cefm_core.config import RefineConfig
 from cefm_core.device import resolve_device
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
 from cefm_core.segmentation.prior import prior_mask, weigh_against_prior
 from cefm_core.segmentation.prompts import PromptSet, mask_logits
-from cefm_core.segmentation.weight_files import file_sha256
 
 if TYPE_CHECKING:
     import torch

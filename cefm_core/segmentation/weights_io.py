@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.weight_files import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

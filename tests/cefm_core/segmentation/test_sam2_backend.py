@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from cefm_core.config import RefineConfig
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation import sam2_backend
 from cefm_core.segmentation.prior import prior_mask
 from cefm_core.segmentation.prompts import make_prompts
 from cefm_core.segmentation.refine import MaskRefiner, RefinedMask, clean_proposal, resolve_refiner
 from cefm_core.segmentation.sam2_backend import SIZES, Sam2Backend, build_model, sam2_location
-from cefm_core.segmentation.weight_files import file_sha256
 from cefm_core.tables import refined_masks
 
 CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
-from cefm_core.segmentation.weight_files import file_sha256
 from cefm_core.segmentation.weights_io import convert_checkpoint, load_weights, read_checkpoint, resolve_weights, save_weights
 
 

@@ -1,4 +1,4 @@
-"""The digest of a weight file, remembered while the file does not change."""
+"""The digest of a weight file, remembered while the file does not change. What a digest decides belongs to its caller."""
 
 from __future__ import annotations
 
