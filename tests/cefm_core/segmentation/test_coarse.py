@@ -133,7 +133,7 @@ def test_brightness_scale_of_the_input_does_not_matter(segmenter):
 
 
 def test_lesion_cut_by_the_frame_is_marked(segmenter):
-    inside, cut = lesion_image(), lesion_image(centre=(0.5, 0.2), radius=0.4)
+    inside, cut = lesion_image(), lesion_image(256, 256, centre=(0.85, 0.5), radius=0.4)
     rows = [found.row for found in segmenter.segment([inside[0], cut[0]])]
     assert [row["touches_border"] for row in rows] == [False, True]
 

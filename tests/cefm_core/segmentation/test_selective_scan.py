@@ -104,3 +104,24 @@ def test_softplus_without_gradients_is_exact_to_rounding():
     assert ((softplus(x).double() - exact).abs() <= 3e-7 * exact + 1e-37).all()
     x.requires_grad_()
     assert torch.equal(softplus(x), torch.nn.functional.softplus(x))
+
+
+def test_working_memory_is_not_handed_out():
+    first = draw(4, 64, 12)
+    y = selective_scan(*first)
+    kept = y.clone()
+    selective_scan(*[x + 0.5 if x.ndim == 3 else x for x in first])
+    assert torch.equal(y, kept)
+
+
+def test_scan_works_in_and_out_of_inference_mode_in_turn():
+    inputs = draw(4, 64, 12)
+    with torch.inference_mode():
+        quiet = selective_scan(*inputs)
+    learning = [x.clone().requires_grad_() for x in inputs]
+    y = selective_scan(*learning)
+    y.sum().backward()
+    with torch.inference_mode():
+        again = selective_scan(*inputs)
+    assert torch.equal(quiet, again)
+    assert (y - quiet).abs().max() < 1e-6

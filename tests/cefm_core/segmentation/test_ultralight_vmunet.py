@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from cefm_core.segmentation.ultralight_vmunet import PARAMETER_COUNT, PVMLayer, UltraLightVMUNet, to_network_input
+from cefm_core.segmentation.ultralight_vmunet import (
+    PARAMETER_COUNT,
+    PVMLayer,
+    SpatialAttention,
+    UltraLightVMUNet,
+    _two_step_convolution,
+    to_network_input,
+)
 
 
 def test_has_the_published_number_of_parameters():
@@ -78,3 +85,28 @@ def test_gradients_reach_every_parameter():
     network = UltraLightVMUNet()
     network.logits(to_network_input(torch.rand(2, 3, 64, 64))).square().mean().backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_inference_gives_what_training_gives_whatever_the_sign_of_a_scale(sign, batch):
+    torch.manual_seed(6)
+    network = UltraLightVMUNet().eval().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for stage in range(1, 6):
+            norm = network.get_submodule(f"ebn{stage}")
+            norm.weight.uniform_(0.2, 2.0)
+            norm.bias.normal_()
+            norm.weight[1] *= sign
+    x = to_network_input(torch.rand(batch, 3, 256, 256)).contiguous(memory_format=torch.channels_last)
+    learning = network(x).detach()
+    with torch.inference_mode():
+        quiet = network(x)
+    assert (learning - quiet).abs().max() < 1e-4  # of two summations in float32, the strips are the more exact one
+
+
+def test_two_step_convolution_is_the_convolution():
+    torch.manual_seed(7)
+    layer = SpatialAttention().shared_conv2d[0]
+    x = torch.randn(2, 2, 48, 80)
+    assert (_two_step_convolution(x, layer.weight, layer.bias, dilation=3) - layer(x)).abs().max() < 1e-5
