@@ -51,7 +51,10 @@ def demo(
 def run(
     source: Annotated[str, typer.Option("--source", help="Source images: a folder or an object-store prefix")],
     store: StoreOption,
-    metadata: Annotated[str | None, typer.Option("--metadata", help="CSV or Parquet with labels, lesions, splits")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option("--metadata", help="CSV or Parquet with labels, lesions, splits; may be given again")
+    ] = None,
+    duplicates: Annotated[str | None, typer.Option("--duplicates", help="CSV with two columns: names of duplicate images")] = None,
     settings: SettingsOption = None,
     set_: SetOption = None,
     refresh: RefreshOption = None,
@@ -61,8 +64,10 @@ def run(
     """Run the whole chain on a data set; what is done already is not done again."""
     from flows.commands import run as commands
 
-    call = commands.plan if plan else commands.run
-    call(source, metadata, store, _config(settings, set_), tuple(refresh or ()), json_)
+    context = commands.RunContext(
+        source=source, metadata=metadata, duplicates=duplicates, store=store, config=_config(settings, set_), refresh=tuple(refresh or ())
+    )
+    (commands.plan if plan else commands.run)(context, json_)
 
 
 @app.command()

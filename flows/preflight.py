@@ -8,7 +8,7 @@ from importlib import import_module
 from cefm_core.errors import CefmError, ConfigurationError
 from cefm_core.stages import STAGES
 from tasks.context import RunContext
-from tasks.source_names import classified_names, metadata_bytes
+from tasks.source_names import beside_bytes, classified_names, joined_metadata
 
 Check = tuple[str, Callable[[], str]]
 
@@ -95,12 +95,9 @@ def _source(context: RunContext) -> str:
 
 
 def _metadata(context: RunContext) -> str:
-    from cefm_core.manifest.metadata import read_metadata
-
-    data = metadata_bytes(context.metadata)
-    if data is None:
+    table = joined_metadata({uri: beside_bytes(uri) for uri in context.metadata})
+    if table is None:
         return "none"
-    table = read_metadata(data, str(context.metadata))
     return f"{table.row_count} rows in {table.name}, columns {', '.join(table.recognised)}"
 
 

@@ -14,7 +14,7 @@ from storage.store import Store
 from tasks.caching import fingerprint, row_key
 from tasks.context import RunContext
 from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
-from tasks.source_names import classified_names, metadata_bytes
+from tasks.source_names import beside_bytes, classified_names, joined_metadata
 from tasks.stage_task import as_cached, stage_task
 from tasks.table_stage import Outputs, remember
 
@@ -70,20 +70,22 @@ def build_manifest(context: RunContext, fingerprint: str, work: FileRef, label: 
 @stage_task
 def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, label: str = "build_manifest: assemble") -> Outputs:
     """Join what was found with the metadata, group duplicates and split by group."""
-    data = metadata_bytes(context.metadata)
+    tables = {uri: beside_bytes(uri) for uri in context.metadata}
+    duplicates = beside_bytes(context.duplicates) if context.duplicates else None
     print_ = fingerprint(
         "build_manifest", context.config.manifest.model_dump(mode="json"), {}, ("cefm_core.manifest.assemble", "cefm_core.tables.manifest")
     )
-    inputs = {"listing": listing.sha256, "facts": facts.sha256, "metadata": sha256_of(data) if data is not None else None}
+    inputs = {"listing": listing.sha256, "facts": facts.sha256, "metadata": [sha256_of(data) for data in tables.values()]}
+    inputs |= {"duplicates": sha256_of(duplicates)} if duplicates is not None else {}
 
     def make(store: Store) -> Outputs:
         from cefm_core.manifest.assemble import assemble_manifest as assemble
-        from cefm_core.manifest.metadata import read_metadata
+        from cefm_core.manifest.duplicates import read_duplicate_list
 
         known = {row["image_id"]: row for row in read_rows(store, facts)}
         inspected = [{**row, **known[row["image_id"]]} for row in read_rows(store, listing) if row["image_id"] in known]
-        metadata = read_metadata(data, str(context.metadata)) if data is not None else None
-        assembled = assemble(inspected, metadata, context.config.manifest)
+        listed = read_duplicate_list(duplicates, str(context.duplicates)) if duplicates is not None else None
+        assembled = assemble(inspected, joined_metadata(tables), context.config.manifest, listed)
         rows = [{**row, "row_key": row_key(print_.digest, {k: v for k, v in row.items() if k != "row_key"})} for row in assembled.rows]
         files = {"manifest": write_rows(store, manifest.TABLE, rows), "rejects": write_rows(store, rejects.TABLE, assembled.rejects)}
         return Outputs(files=files, summary=_assembly(len(rows), assembled))

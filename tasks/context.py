@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cefm_core.config import CefmConfig
 from storage.backends import normalise_uri
@@ -19,6 +19,11 @@ Uri = Annotated[str, AfterValidator(normalise_uri)]
 _local = threading.local()
 
 
+def _as_tuple(value: Any) -> Any:
+    """Take one table as a list of one, and none as an empty list."""
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
 class RunContext(BaseModel):
     """The run a task belongs to; also the one parameter of every flow."""
 
@@ -26,7 +31,10 @@ class RunContext(BaseModel):
 
     store: Uri = Field(description="Store: a folder, or s3://, gs://, az://")
     source: Uri = Field(description="Source images: a folder, or an object-store prefix")
-    metadata: Uri | None = Field(None, description="Source metadata, CSV or Parquet: a path or an object's URI")
+    metadata: Annotated[tuple[Uri, ...], BeforeValidator(_as_tuple)] = Field(
+        (), description="Source metadata, CSV or Parquet, paths or objects' URIs; several tables of the same images are joined"
+    )
+    duplicates: Uri | None = Field(None, description="Curated list of duplicate images, CSV with two columns of names")
     config: CefmConfig = Field(CefmConfig(), description="All settings")
     refresh: tuple[str, ...] = Field((), description="Names of stages that recompute everything in this run")
     run_id: str = Field(default_factory=new_run_id, description="Identifier of the run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cefm_core.errors import BadItemError, ConfigurationError
+from cefm_core.manifest.metadata import Metadata, merge_metadata, read_metadata
 from cefm_core.manifest.names import Classified, classify_names
 from storage.source import Source, read_object
 
@@ -21,15 +22,23 @@ def classified_names(source: Source) -> Classified:
     return classified
 
 
-def metadata_bytes(uri: str | None) -> bytes | None:
-    """Return the bytes of the source metadata, or None where there is none.
+def beside_bytes(uri: str) -> bytes:
+    """Return the bytes of a table that comes with the source: metadata, or a list of duplicates.
 
     Raises:
         ConfigurationError: It cannot be read.
     """
-    if uri is None:
-        return None
     try:
         return read_object(uri)
     except BadItemError as error:
         raise ConfigurationError(f"metadata {uri}: cannot be read; give an existing CSV or Parquet file") from error
+
+
+def joined_metadata(tables: dict[str, bytes]) -> Metadata | None:
+    """Read the metadata tables, bytes by URI, and join them; None where there are none.
+
+    Raises:
+        ConfigurationError: A table is empty, or names no images.
+    """
+    read = [read_metadata(data, uri) for uri, data in tables.items()]
+    return merge_metadata(read) if len(read) > 1 else (read[0] if read else None)

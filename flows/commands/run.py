@@ -18,9 +18,8 @@ _DEMO_SEED = 20240601
 _DEMO_VAL_SHARE = 0.3
 
 
-def run(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
+def run(context: RunContext, as_json: bool) -> None:
     """Run the whole chain and print its summary."""
-    context = RunContext(source=source, metadata=metadata, store=store, config=config, refresh=refresh)
     _print(_start("full_run", context), as_json)
 
 
@@ -33,7 +32,7 @@ def demo(store: str, images: int, config: CefmConfig, as_json: bool) -> None:
     say(f"rendering {images} lesions in {folder}")
     write_phantom_dataset(folder, images, _DEMO_SEED)
     config = config.model_copy(update={"manifest": config.manifest.model_copy(update={"val_share": _DEMO_VAL_SHARE})})
-    run(str(folder), str(folder / "metadata.csv"), store, config, (), as_json)
+    run(RunContext(source=str(folder), metadata=(str(folder / "metadata.csv"),), store=store, config=config), as_json)
 
 
 def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
@@ -54,11 +53,11 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
         print(json.dumps({"run_id": context.run_id, "store": opened.uri, "version": version, "stages": stages}), flush=True)
 
 
-def plan(source: str, metadata: str | None, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
+def plan(context: RunContext, as_json: bool) -> None:
     """Say what a run would do, without doing it."""
     from flows.commands.plan import plan_run
 
-    found = plan_run(source, metadata, store, config, refresh)
+    found = plan_run(context)
     if as_json:
         print(json.dumps(found), flush=True)
     else:

@@ -126,7 +126,7 @@ def test_one_changed_image_re_makes_its_own_rows(copy, phantoms, tmp_path):
     victim = sorted((source / "images").iterdir())[3]
     cv2.imwrite(str(victim), cv2.GaussianBlur(cv2.imread(str(victim)), (0, 0), 1.5))
     context, _ = copy
-    after = done(full_run(context.model_copy(update={"source": f"file://{source}", "metadata": f"file://{source / 'metadata.csv'}"})))
+    after = done(full_run(context.model_copy(update={"source": f"file://{source}", "metadata": (f"file://{source / 'metadata.csv'}",)})))
     assert {name: after[name] for name in ROW_STAGES if name != "write_reports"} == dict.fromkeys(ROW_STAGES[:-1], 1) | {
         "build_manifest": 1
     }
