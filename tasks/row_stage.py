@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cefm_core.config import CefmConfig
+from cefm_core.config import CefmConfig, RuntimeConfig
 from cefm_core.errors import BadItemError, CefmError
 from cefm_core.tables import rejects as rejects_table
 from cefm_core.tables.schema import Table
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 Rows = dict[str, Row]
 
+# Fewer images than this are not worth a task of their own.
+_LEAST_SHARD = 16
 # Rejects whose cause may be gone at the next run: they are counted, but asked for again.
 _PASSING = {"unreadable", "source_changed", "processing_failed"}
 
@@ -124,7 +126,7 @@ def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) 
     ]
     known = {} if stage.name in context.refresh else _believed(store, stage, print_.digest, {item["row_key"] for item in wanted})
     missing = [item for item in wanted if item["row_key"] not in known]
-    size = context.config.runtime.shard_size
+    size = _shard_length(len(missing), context.config.runtime)
     return Plan(
         stage=stage.name,
         fingerprint=print_.digest,
@@ -183,6 +185,11 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
         rejected=len(refused),
         causes=dict(Counter(f"{row['code']}: {row['message'][:120]}" for row in refused).most_common(3)),
     )
+
+
+def _shard_length(missing: int, runtime: RuntimeConfig) -> int:
+    """Share little work among all workers; boundaries decide no result."""
+    return min(runtime.shard_size, max(_LEAST_SHARD, -(-missing // runtime.workers)))
 
 
 def _joined(store: Store, upstream: dict[str, FileRef]) -> list[Rows]:

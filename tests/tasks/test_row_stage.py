@@ -155,6 +155,13 @@ def test_settings_re_make_everything_and_runtime_nothing(bench):
     assert len(bench.processed) == 7
 
 
+def test_little_work_is_shared_among_the_workers(bench):
+    tables = bench.listing([f"image-{n:03}" for n in range(100)])
+    runtime = RuntimeConfig(workers=4, shard_size=256)
+    plan = make_plan(STAGE, bench.context.model_copy(update={"config": CefmConfig(runtime=runtime)}), tables)
+    assert [len(bench.store.read_json(work.key)) for work in plan.shards] == [25, 25, 25, 25]
+
+
 def test_refresh_recomputes(bench):
     tables = bench.listing(NAMES)
     bench.run(tables)
