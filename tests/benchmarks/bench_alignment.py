@@ -47,8 +47,9 @@ def random_pairs(n: int, d: int) -> AlignmentData:
     )
 
 
-def bench_heads() -> None:
-    """Time alignment and classifiers for one and five seeds, and one encoding of the same images."""
+def run(quick: bool) -> str:
+    """Time alignment and classifiers beside encoding the same images again every epoch; ``quick`` takes a tenth of the pairs."""
+    pairs, epochs = (PAIRS // 10 if quick else PAIRS), 15
     encoder = Encoder.load(EmbedConfig())
     rgb, mask = np.full((450, 600, 3), 120, np.uint8), np.zeros((450, 600), np.bool_)
     mask[100:300, 200:400] = True
@@ -56,14 +57,16 @@ def bench_heads() -> None:
     start = time.perf_counter()
     encoder.embed([rgb] * 20, [mask] * 20)
     encode = (time.perf_counter() - start) / 20
-    print(f"encoding one image, both views: {encode * 1e3:.1f} ms; {PAIRS} images x 15 epochs: {encode * PAIRS * 15:.0f} s")
+    lines = ["| what | width | seeds | heads s | everything s | CPU s |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for d, seeds in ((384, 1), (384, 5), (encoder.dimension, 1), (encoder.dimension, 5)):
-        config = AlignmentConfig(seeds=tuple(range(seeds)), patience=15)
+        config = AlignmentConfig(seeds=tuple(range(seeds)), patience=epochs)
         ends: dict[str, float] = {}
         wall, cpu = time.perf_counter(), time.process_time()
-        train_alignment(random_pairs(PAIRS, d), config, lambda told, ends=ends: ends.update({told["phase"]: time.perf_counter()}))
+        train_alignment(random_pairs(pairs, d), config, lambda told, ends=ends: ends.update({told["phase"]: time.perf_counter()}))
         total, used = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"d {d}, {seeds} seeds: heads {ends['align'] - wall:.1f} s, everything {total:.1f} s (processor {used:.1f} s)")
+        lines.append(f"| stored embeddings | {d} | {seeds} | {ends['align'] - wall:.1f} | {total:.1f} | {used:.1f} |")
+    lines.append(f"| encoding again every epoch, computed from one encoding | {encoder.dimension} | | {encode * pairs * epochs:.0f} | | |")
+    return "\n".join([*lines, "", f"{pairs} pairs, {epochs} epochs; encoding one image in both views takes {encode * 1e3:.1f} ms."])
 
 
 def read_labelled(metadata: Path, split: str, limit: int | None) -> tuple[list[dict[str, str]], np.ndarray]:
@@ -152,7 +155,7 @@ def main() -> None:
     encoders.add_argument("--images", type=int, help="train on at most this many images")
     arguments = parser.parse_args()
     if arguments.command == "heads":
-        bench_heads()
+        print(run(quick=False))
     else:
         bench_encoders(arguments.metadata, arguments.encoder, arguments.images)
 
