@@ -31,7 +31,7 @@ class RunContext(BaseModel):
 
     store: Uri = Field(description="Store: a folder, or s3://, gs://, az://")
     source: Uri = Field(description="Source images: a folder, or an object-store prefix")
-    metadata: Annotated[tuple[Uri, ...], BeforeValidator(_as_tuple)] = Field(
+    metadata: Annotated[tuple[Uri, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | list[str] | None)] = Field(
         (), description="Source metadata, CSV or Parquet, paths or objects' URIs; several tables of the same images are joined"
     )
     duplicates: Uri | None = Field(None, description="Curated list of duplicate images, CSV with two columns of names")
