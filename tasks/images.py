@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cefm_core.errors import BadItemError
 from cefm_core.imaging.decode import decode_image, decode_mask
 from storage.refs import FileRef
 from tasks.context import RunContext
@@ -31,9 +32,20 @@ class Pictures:
         data = self._store.get(FileRef(key=item["mask_key"], sha256=item["mask_sha256"]))
         return decode_mask(data, shape).mask
 
-    def reference_mask(self, item: Row, shape: tuple[int, int]) -> np.ndarray | None:
-        """Return the reference mask that came with the image, bool (H, W), or None where there is none."""
+    def reference_scores(self, item: Row, mask: np.ndarray) -> Row:
+        """Compare a mask, bool (H, W), with the reference mask that came with the image.
+
+        A reference mask that cannot be used costs the score, never the image.
+
+        Returns:
+            ``reference_dice``, ``reference_jaccard``, and ``reference_reason`` where they are null.
+        """
+        from cefm_core.segmentation.scores import reference_scores
+
         if item.get("reference_mask_uri") is None:
-            return None
+            return reference_scores(mask, None)
         data = self._source.read_verified(item["reference_mask_uri"], item["reference_mask_sha256"])
-        return decode_mask(data, shape).mask
+        try:
+            return reference_scores(mask, decode_mask(data, mask.shape).mask)
+        except BadItemError as error:
+            return reference_scores(mask, None) | {"reference_reason": error.code}

@@ -50,7 +50,6 @@ def refine_masks(context: RunContext, fingerprint: str, work: FileRef, label: st
     """Refine the masks of one shard."""
     from cefm_core.imaging.decode import encode_mask_png
     from cefm_core.segmentation.refine import MaskRefiner
-    from cefm_core.segmentation.scores import reference_scores
 
     device = context.device()
     refiner = once_per_thread(f"refiner:{fingerprint}:{device}", lambda: MaskRefiner.load(context.config.refine, device))
@@ -59,7 +58,6 @@ def refine_masks(context: RunContext, fingerprint: str, work: FileRef, label: st
     def one(item: Row) -> Output:
         rgb = pictures.image(item)
         found = refiner.refine(rgb, pictures.mask(item, rgb.shape[:2]))
-        scores = reference_scores(found.mask, pictures.reference_mask(item, rgb.shape[:2]))
-        return Output({**found.row, **scores}, {"mask": (encode_mask_png(found.mask), "png")})
+        return Output(found.row | pictures.reference_scores(item, found.mask), {"mask": (encode_mask_png(found.mask), "png")})
 
     return run_shard(STAGE, context, fingerprint, work, lambda items: [one(item) for item in items])

@@ -39,7 +39,6 @@ def segment_coarse(context: RunContext, fingerprint: str, work: FileRef, label: 
     """Segment the images of one shard."""
     from cefm_core.imaging.decode import encode_mask_png
     from cefm_core.segmentation.coarse import CoarseSegmenter
-    from cefm_core.segmentation.scores import reference_scores
 
     device = context.device()
     segmenter = once_per_thread(f"coarse:{fingerprint}:{device}", lambda: CoarseSegmenter.load(context.config.coarse, device))
@@ -47,10 +46,9 @@ def segment_coarse(context: RunContext, fingerprint: str, work: FileRef, label: 
 
     def process(items: list[Row]) -> list[Output]:
         masks = segmenter.segment([pictures.image(item) for item in items])
-        references = [pictures.reference_mask(item, found.mask.shape) for item, found in zip(items, masks, strict=True)]
         return [
-            Output({**found.row, **reference_scores(found.mask, reference)}, {"mask": (encode_mask_png(found.mask), "png")})
-            for found, reference in zip(masks, references, strict=True)
+            Output(found.row | pictures.reference_scores(item, found.mask), {"mask": (encode_mask_png(found.mask), "png")})
+            for item, found in zip(items, masks, strict=True)
         ]
 
     return run_shard(STAGE, context, fingerprint, work, process)

@@ -64,13 +64,14 @@ def mask_scores(predicted: Mask, reference: Mask) -> Scores:
     }
 
 
-def reference_scores(predicted: Mask, reference: Mask | None) -> dict[str, float | None]:
-    """Return the columns ``reference_dice`` and ``reference_jaccard`` of a mask's row; None without a reference mask."""
+def reference_scores(predicted: Mask, reference: Mask | None) -> dict[str, float | str | None]:
+    """Return the columns ``reference_dice`` and ``reference_jaccard`` of a mask's row, and why they are null."""
     if reference is None:
-        return {"reference_dice": None, "reference_jaccard": None}
+        return {"reference_dice": None, "reference_jaccard": None, "reference_reason": "no_reference_mask"}
     tp = int(np.count_nonzero(predicted & reference))
     total = int(np.count_nonzero(predicted)) + int(np.count_nonzero(reference))
-    return {"reference_dice": _ratio(2 * tp, total), "reference_jaccard": _ratio(tp, total - tp)}
+    reason = None if total else "both_masks_empty"
+    return {"reference_dice": _ratio(2 * tp, total), "reference_jaccard": _ratio(tp, total - tp), "reference_reason": reason}
 
 
 def hausdorff_95(predicted: Mask, reference: Mask) -> float | None:

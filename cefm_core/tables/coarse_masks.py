@@ -49,7 +49,13 @@ TABLE = Table(
         ),
         Column("confidence_reason", "string", "Why no confidence stands", nullable=True, allowed=("empty_mask",)),
         Column("flags", "strings", "What is peculiar about this mask: " + ", ".join(FLAGS)),
-        Column("reference_dice", "float", "Dice with the reference mask; null where the image has none, or both are empty", "", 0, 1, True),
-        Column("reference_jaccard", "float", "Jaccard index with the reference mask; null as for Dice", "", 0, 1, True),
+        Column("reference_dice", "float", "Dice with the reference mask", "", 0, 1, True, reason_column="reference_reason"),
+        Column("reference_jaccard", "float", "Jaccard index with the reference mask", "", 0, 1, True, reason_column="reference_reason"),
+        Column(
+            "reference_reason",
+            "string",
+            "Why there is no score: no_reference_mask, both_masks_empty, or why the mask is unusable",
+            nullable=True,
+        ),
     ),
 )

@@ -92,7 +92,13 @@ TABLE = Table(
         ),
         Column("area_px", "int", "Area of the mask", "px", 0, None),
         Column("area_share", "float", "Area of the mask over that of the image", "", 0, 1),
-        Column("reference_dice", "float", "Dice with the reference mask; null where the image has none", "", 0, 1, True),
-        Column("reference_jaccard", "float", "Jaccard index with the reference mask; null where the image has none", "", 0, 1, True),
+        Column("reference_dice", "float", "Dice with the reference mask", "", 0, 1, True, reason_column="reference_reason"),
+        Column("reference_jaccard", "float", "Jaccard index with the reference mask", "", 0, 1, True, reason_column="reference_reason"),
+        Column(
+            "reference_reason",
+            "string",
+            "Why there is no score: no_reference_mask, both_masks_empty, or why the mask is unusable",
+            nullable=True,
+        ),
     ),
 )

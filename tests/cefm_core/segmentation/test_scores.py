@@ -111,9 +111,10 @@ def test_strata_are_summarised_apart():
 
 
 def test_columns_of_a_mask_row():
-    assert reference_scores(BLOB, None) == {"reference_dice": None, "reference_jaccard": None}
-    assert reference_scores(BLOB, BLOB) == {"reference_dice": 1.0, "reference_jaccard": 1.0}
-    assert reference_scores(EMPTY, EMPTY) == {"reference_dice": None, "reference_jaccard": None}
+    nothing = {"reference_dice": None, "reference_jaccard": None}
+    assert reference_scores(BLOB, None) == nothing | {"reference_reason": "no_reference_mask"}
+    assert reference_scores(BLOB, BLOB) == {"reference_dice": 1.0, "reference_jaccard": 1.0, "reference_reason": None}
+    assert reference_scores(EMPTY, EMPTY) == nothing | {"reference_reason": "both_masks_empty"}
 
 
 def test_shapes_must_agree():
