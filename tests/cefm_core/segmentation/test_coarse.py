@@ -52,7 +52,8 @@ def test_row_fits_the_table_and_describes_the_mask(segmenter):
     assert 0.8 < row["confidence"] <= 1
     assert found.probability_mean == row["probability_mean"]
     lineage = {"image_id": "a", "mask_key": "k", "mask_sha256": "s", "image_sha256": "i", "row_key": "r"}
-    table = coarse_masks.TABLE.to_arrow([row | lineage | {"reference_dice": None, "reference_jaccard": None, "reference_reason": "no_reference_mask"}])
+    reference = {"reference_dice": None, "reference_jaccard": None, "reference_reason": "no_reference_mask"}
+    table = coarse_masks.TABLE.to_arrow([row | lineage | reference])
     assert table.num_rows == 1
     assert set(row["flags"]) <= set(coarse_masks.FLAGS)
 
