@@ -168,6 +168,31 @@ def check_report(facts: Path, report: Path) -> None:
 
 
 @app.command()
+def correct(
+    image_id: Annotated[str | None, typer.Argument(metavar="[IMAGE]", help="The image, for one correction")] = None,
+    store: StoreOption = _STORE,
+    fact: Annotated[str | None, typer.Option("--fact", help="Id of the fact, e.g. abc.border_score")] = None,
+    level: Annotated[int | None, typer.Option("--level", min=1, max=5, help="The level that is right")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="The value is wrong and is not to be stated")] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an earlier correction back")] = False,
+    files: Annotated[
+        list[Path] | None, typer.Option("--from", help="File that a report page downloaded, or CSV; may be given again")
+    ] = None,
+    reviewer: Annotated[str, typer.Option("--reviewer", help="Code of who corrects, e.g. R1; never a name")] = "",
+    show: Annotated[bool, typer.Option("--list", help="Only print the corrections that stand")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Store what a clinician corrects; `cefm report` then re-writes the reports concerned."""
+    from flows.commands import correct as commands
+
+    if show:
+        commands.show_corrections(store)
+        return
+    single = commands.given(image_id, fact, level, wrong, withdraw, reviewer)
+    commands.correct(store, files or [], single, reviewer, json_)
+
+
+@app.command()
 def show(image_id: str, store: StoreOption = _STORE) -> None:
     """Print everything known about one image, with lineage."""
     from flows.commands.inspect import show as command
@@ -176,11 +201,18 @@ def show(image_id: str, store: StoreOption = _STORE) -> None:
 
 
 @app.command()
-def diff(run_a: str, run_b: str, store: StoreOption = _STORE, json_: JsonOption = False) -> None:
+def diff(
+    run_a: str,
+    run_b: str,
+    store: StoreOption = _STORE,
+    page: Annotated[Path | None, typer.Option("--page", help="HTML page to write; it needs no other file")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="Parquet file to write, one row for each change")] = None,
+    json_: JsonOption = False,
+) -> None:
     """Print what changed between two runs (by id) or published versions (by number)."""
-    from flows.commands.inspect import diff as command
+    from flows.commands.diff import diff as command
 
-    command(run_a, run_b, store, json_)
+    command(run_a, run_b, store, page, table, json_)
 
 
 @app.command()

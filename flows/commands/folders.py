@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from cefm_core.config import CefmConfig
 from cefm_core.errors import BadItemError, ConfigurationError
 from cefm_core.tables.schema import Table
 from flows.console import progress, say
+from storage.files import write_whole
 
 Row = dict[str, Any]
 _BATCH = 8
@@ -39,7 +39,7 @@ def segment(images: Path, out: Path, config: CefmConfig, as_json: bool) -> None:
             found = refiner.refine(rgb, found.mask)
         name = f"{image_id}.png"
         data = encode_mask_png(found.mask)
-        _write(out / name, data)
+        write_whole(out / name, data)
         return found.row | {"mask_key": name, "mask_sha256": _sha256(data)}
 
     _over_images(images, out / "masks.parquet", declared, config, one, as_json)
@@ -97,10 +97,9 @@ def _over_images(
             rows.append(one(image_id, rgb) | {"image_id": image_id, "image_sha256": sha256, "row_key": sha256})
         except BadItemError as error:
             refused.append({"item": image_id, "stage": declared.stage, "code": error.code, "message": error.message})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, table_bytes(declared.to_arrow(rows)))
+    write_whole(out, table_bytes(declared.to_arrow(rows)))
     if refused:
-        _write(out.with_name(out.stem + ".rejects.parquet"), table_bytes(rejects_table.TABLE.to_arrow(refused)))
+        write_whole(out.with_name(out.stem + ".rejects.parquet"), table_bytes(rejects_table.TABLE.to_arrow(refused)))
     for reject in refused[:20]:
         say(f"rejected {reject['item']}: {reject['code']}: {reject['message']}")
     say(f"in {len(rows) + len(refused)}, out {len(rows)}, rejected {len(refused)}: {out}")
@@ -131,13 +130,6 @@ def _images(folder: Path, config: CefmConfig, refused: list[Row]) -> Iterator[tu
 
     for image in classified.images:
         yield image.image_id, reader(image.name)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 def _sha256(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""``cefm facts``, ``check-report``, ``show``, ``diff`` and ``why``: reading a store; read-only credentials suffice."""
+"""``cefm facts``, ``check-report``, ``show`` and ``why``: reading a store; read-only credentials suffice."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from cefm_core.errors import ConfigurationError
 from storage.parquet import read_arrow, read_rows
-from storage.refs import FileRef
 from storage.store import Store
-from storage.versions import outputs_of, read_outputs, read_version
+from storage.versions import read_outputs, read_version
 
 Row = dict[str, Any]
 _PER_IMAGE = (
-    "manifest", "image_quality", "coarse_masks", "refined_masks", "abc_features", "embeddings", "predictions", "descriptors", "reports",
+    "manifest", "image_quality", "coarse_masks", "refined_masks", "abc_features", "embeddings", "predictions", "descriptors", "corrections",
+    "reports",
 )  # fmt: skip
 
 
@@ -56,21 +56,6 @@ def show(image_id: str, store: str) -> None:
     print(json.dumps(body, indent=2, ensure_ascii=False))
 
 
-def diff(before_name: str, after_name: str, store: str, as_json: bool) -> None:
-    """Print which images were added, removed or changed between two runs or versions, table by table."""
-    opened = Store.open(store)
-    before, after = outputs_of(opened, before_name), outputs_of(opened, after_name)
-    changes = {name: _changes(opened, before.get(name), after.get(name)) for name in _PER_IMAGE}
-    if as_json:
-        print(json.dumps(changes))
-        return
-    for name, found in changes.items():
-        print(f"{name}: " + ", ".join(f"{len(ids)} {kind}" for kind, ids in found.items()))
-        for kind, ids in found.items():
-            if ids:
-                print(f"  {kind}: {', '.join(ids[:10])}{' ...' if len(ids) > 10 else ''}")
-
-
 def why(key: str, store: str) -> None:
     """Print which parts of a fingerprint changed.
 
@@ -99,17 +84,6 @@ def _rows_of(store: Store, image_id: str) -> dict[str, Row]:
             if rows:
                 found[name] = rows[0]
     return found
-
-
-def _changes(store: Store, before: FileRef | None, after: FileRef | None) -> dict[str, list[str]]:
-    old = {row["image_id"]: row for row in read_rows(store, before)} if before else {}
-    new = {row["image_id"]: row for row in read_rows(store, after)} if after else {}
-    changed = sorted(name for name in old.keys() & new.keys() if _content(old[name]) != _content(new[name]))
-    return {"added": sorted(new.keys() - old.keys()), "removed": sorted(old.keys() - new.keys()), "changed": changed}
-
-
-def _content(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name != "row_key"}
 
 
 def _fingerprints(store: Store, key: str) -> list[dict[str, Any]]:

@@ -207,15 +207,18 @@ def changed(finished, tmp_path):
 
 
 @pytest.mark.flow
-def test_diff_names_what_changed_between_versions(cefm, changed):
+def test_diff_names_what_changed_between_versions(cefm, changed, tmp_path):
     store, gone = changed
     code, out, _ = cefm("diff", 1, 2, "--store", store.uri, "--json")
-    found = json.loads(out)
+    found = json.loads(out)["tables"]
     assert code == 0
-    assert found.pop("reports") == {"added": [], "removed": [gone], "changed": []}
-    assert all(ids == [] for kinds in found.values() for ids in kinds.values())
-    assert "reports: 0 added, 1 removed, 0 changed" in cefm("diff", 1, 2, "--store", store.uri)[1]
-    assert cefm("diff", 1, 9, "--store", store.uri)[0] != 0
+    assert found.pop("reports") == {"added": [], "removed": [gone], "changed": [], "columns": {}}
+    assert all(not kinds for table in found.values() for kinds in table.values())
+    page, table = tmp_path / "page.html", tmp_path / "changes.parquet"
+    code, out, _ = cefm("diff", 1, 2, "--store", store.uri, "--page", page, "--table", table)
+    assert code == 0 and "reports: 39 equal, 0 changed, 0 added, 1 removed" in out
+    assert "version 1" in page.read_text() and pq.read_table(table).num_rows == 0
+    assert cefm("diff", 1, 9, "--store", store.uri)[0] == 2
 
 
 @pytest.mark.flow
