@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cefm_core.errors import ConfigurationError
 
+# What a failed rule of a gate does: stops the run, is only reported, or makes the run wait for an operator.
+Severity = Literal["stop", "warn", "ask"]
+
 
 class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown name is an error."""
@@ -169,6 +172,9 @@ class EvaluationConfig(Settings):
     bootstrap_samples: int = Field(1000, ge=100, description="Bootstrap resamples by group")
     bootstrap_seed: int = Field(999, description="Seed of the bootstrap")
     shortcut_margin: float = Field(0.05, ge=0, description="A shortcut within this AUC of the model raises the alarm")
+    leave_one_source_out: bool = Field(
+        True, description="Also train once without each source, and score that source (about one training each)"
+    )
     min_stratum: int = Field(20, ge=2, description="Strata with fewer images of either class say `too few`")
 
 
@@ -200,6 +206,25 @@ class ReportConfig(Settings):
     max_total_tokens: int = Field(0, ge=0, description="Tokens a run may use; then the template text stands. 0 sets no limit")
 
 
+class GatesConfig(Settings):
+    """check_table: what a failed rule does, and the limits against the version before; never part of a cache key of a stage."""
+
+    contract: Severity = Field("stop", description="A table breaks its own declaration (type, range, nulls, keys, number of rows)")
+    reject_share: Severity = Field("stop", description="More than `runtime.max_reject_share` of a stage's items were rejected")
+    reject_rise: Severity = Field("warn", description="The share of rejects rose by more than `max_reject_rise`")
+    vanished: Severity = Field("warn", description="More than `max_vanished_share` of the images of the version before are gone")
+    drift: Severity = Field("warn", description="New rows are distributed otherwise than the version before, by more than `max_drift`")
+    null_share: Severity = Field("warn", description="The share of missing values in new rows rose by more than `max_null_rise`")
+    class_balance: Severity = Field("warn", description="The share of melanoma in new rows differs by more than `max_class_shift`")
+    max_reject_rise: float = Field(0.05, ge=0, le=1, description="Largest rise of the share of rejects, 0..1")
+    max_vanished_share: float = Field(0.05, ge=0, le=1, description="Largest share of images that may go, 0..1")
+    max_drift: float = Field(0.25, gt=0, le=1, description="Largest distance of two distributions (Kolmogorov-Smirnov, total variation)")
+    max_null_rise: float = Field(0.1, ge=0, le=1, description="Largest rise of the share of missing values, 0..1")
+    max_class_shift: float = Field(0.2, ge=0, le=1, description="Largest change of the share of melanoma, 0..1")
+    least_rows: int = Field(50, ge=10, description="Fewer rows than this, new or old, are not compared")
+    ask_timeout_s: int = Field(86_400, ge=1, description="How long a run waits for an operator's decision, in seconds; then it stops")
+
+
 class RuntimeConfig(Settings):
     """What may change without changing any output; never part of a cache key."""
 
@@ -225,6 +250,7 @@ class CefmConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
     descriptors: DescriptorConfig = DescriptorConfig()
     reports: ReportConfig = ReportConfig()
+    gates: GatesConfig = GatesConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
 

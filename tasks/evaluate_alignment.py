@@ -18,6 +18,7 @@ TABLES = ("manifest", "image_quality", "coarse_masks", "refined_masks", "abc_fea
 INPUTS = ("checkpoint", *TABLES)
 _ENTRIES = (
     "cefm_core.alignment.predict",
+    "cefm_core.alignment.left_out",
     "cefm_core.alignment.diagnostics",
     "cefm_core.evaluation.evaluate",
     "cefm_core.tables.metrics",
@@ -75,6 +76,7 @@ def _predicted(
     from cefm_core.alignment.checkpoint import checkpoint_from_bytes
     from cefm_core.alignment.data import AlignmentData
     from cefm_core.alignment.diagnostics import diagnose
+    from cefm_core.alignment.left_out import leave_one_source_out
     from cefm_core.alignment.predict import predict
     from cefm_core.device import resolve_device
 
@@ -85,6 +87,9 @@ def _predicted(
     data = AlignmentData.from_rows(manifest, embeddings, abc_features, checkpoint.facts["profile"])
     digest = {row["image_id"]: row["image_sha256"] for row in manifest}
     rows = [row | {"image_sha256": digest[row["image_id"]]} for row in predict(checkpoint, data)]
+    if context.config.evaluation.leave_one_source_out:
+        left_out = leave_one_source_out(data, checkpoint)
+        rows = [row | left_out.columns(index) for index, row in enumerate(rows)]
     facts = dict(checkpoint.facts) | {
         "name": "alignment and classifiers",
         "command": "cefm run --source IMAGES --metadata TABLE --store STORE",

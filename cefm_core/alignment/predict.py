@@ -100,6 +100,8 @@ def _row(data: AlignmentData, columns: dict[str, np.ndarray], facts: dict[str, A
         "split": data.split[i],
         "target": data.target[i],
         **p,
+        "p_left_out": None,
+        "left_out_reason": "not_asked",
         "ood_score": float(columns["ood_score"][i]),
         "abstain": bool(reasons),
         "abstain_reasons": reasons,

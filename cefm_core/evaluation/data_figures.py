@@ -9,7 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cefm_core.evaluation import figure_style as fs
-from cefm_core.evaluation.frame import Cohort
+from cefm_core.evaluation.frame import HELD_OUT, Cohort
+from cefm_core.evaluation.left_out import MODEL
+from cefm_core.evaluation.left_out import SPLIT as LEFT_OUT
+from cefm_core.evaluation.rows import find_row
 from cefm_core.evaluation.score_figures import counts_text
 from cefm_core.evaluation.sentinel import SentinelResult
 
@@ -191,3 +194,40 @@ def strata_figure(rows: list[dict[str, Any]], cohort: Cohort, overall: dict[str,
     fs.label_axes(ax, "AUC with 95 % interval (line: all images; dashed: chance)", "")
     fs.title(figure, "For whom does it work?", f"{cohort.split}; on the right: AUC and melanomas / images; smaller strata are left out")
     return fs.png(figure)
+
+
+def left_out_figure(rows: list[dict[str, Any]]) -> bytes | None:
+    """Draw the AUC on every source with and without that source in training; None where no source was left out."""
+    without = [r for r in rows if r["split"] == LEFT_OUT and r["metric"] == "roc_auc" and r["value"] is not None]
+    if not without:
+        return None
+    mean = find_row(rows, MODEL, LEFT_OUT, "mean_roc_auc")
+    figure, (ax,) = fs.new_figure(8.6, 2.3 + 0.62 * len(without))
+    ax.axvline(0.5, color=fs.MUTED, linewidth=1, linestyle=(0, (4, 4)))
+    if mean is not None and mean["value"] is not None:
+        ax.axvline(mean["value"], color=fs.SHORTCUT, linewidth=1.3, alpha=0.8)
+    for index, row in enumerate(without):
+        held_out = next((r for split in HELD_OUT if (r := find_row(rows, MODEL, split, "roc_auc", row["stratum"])) is not None), None)
+        known = held_out if held_out is not None and held_out["value"] is not None and held_out["split"] != "external" else None
+        for offset, shown, colour in ((0.16, known, fs.MODEL), (-0.16, row, fs.SHORTCUT)):
+            if shown is not None:
+                _auc_mark(ax, offset - index, shown, colour)
+    ax.set_yticks([-i for i in range(len(without))], [r["stratum"].removeprefix("source=") for r in without])
+    ax.set_xlim(min(0.45, *(r["value"] - 0.03 if r["low"] is None else r["low"] - 0.02 for r in without), 1.0), 1.0)
+    ax.set_ylim(-len(without) + 0.4, 0.6)
+    handles = [ax.plot([], [], marker="s", linestyle="none", color=c)[0] for c in (fs.MODEL, fs.SHORTCUT)]
+    words = ["held-out images of a source that training knew", "all images of a source that training never saw (line: mean)"]
+    fs.label_axes(ax, "AUC with 95 % interval (dashed: chance)", "")
+    figure.legend(handles, words, loc="outside lower left", fontsize=9, frameon=False, labelcolor=fs.INK)
+    fs.title(figure, "What to expect of the next source?", "on the right: AUC and melanomas / images")
+    return fs.png(figure)
+
+
+def _auc_mark(ax: Axes, y: float, row: dict[str, Any], colour: str) -> None:
+    """Draw one AUC with its interval, and its number and counts on the right."""
+    if row["low"] is not None:
+        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.8, alpha=0.7, solid_capstyle="butt")
+    ax.plot([row["value"]], [y], marker="s", markersize=5.5, color=colour, markeredgecolor="white")
+    beside: Any = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": fs.INK, "annotation_clip": False}
+    ax.annotate(f"{row['value']:.3f}", (1, y), (12, 0), **beside)
+    ax.annotate(f"{row['n_positive']} / {row['n']}", (1, y), (106, 0), ha="right", **beside)

@@ -16,6 +16,7 @@ from cefm_core.config import EvaluationConfig
 from cefm_core.evaluation.diagnostics import diagnostic_rows
 from cefm_core.evaluation.frame import FITTED, HELD_OUT, Cohort, assemble_frame, build_cohort, model_columns
 from cefm_core.evaluation.headline import headline
+from cefm_core.evaluation.left_out import left_out_rows
 from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics, tuned_threshold
 from cefm_core.evaluation.model_card import write_model_card
 from cefm_core.evaluation.rows import Measured, find_row, metric_row
@@ -125,6 +126,7 @@ def _score(frame: pd.DataFrame, models: dict[str, str], thresholds: dict[str, Me
 
 def _figures(
     scored: _Scored,
+    rows: Rows,
     frame: pd.DataFrame,
     models: dict[str, str],
     thresholds: dict[str, Measured],
@@ -138,6 +140,7 @@ def _figures(
         "cosines.png": score_figures.cosine_figure(diagnostics),
         "dice_by_source.png": data_figures.dice_figure(held_out),
         "features_by_class.png": data_figures.feature_figure(frame),
+        "left_out.png": data_figures.left_out_figure(rows),
     }
     cohort = next((c for c in scored.cohorts if 0 < c.n_positive < c.n), None)
     if cohort is not None:
@@ -190,10 +193,10 @@ def evaluate(
     models = model_columns(predictions)
     thresholds = _thresholds(frame, models)
     scored = _score(frame, models, thresholds, config)
-    rows = scored.rows + _fitted_rows(frame, models, thresholds)
+    rows = scored.rows + left_out_rows(frame, config) + _fitted_rows(frame, models, thresholds)
     rows += segmentation_rows(frame, config.min_stratum, config.bootstrap_samples, config.bootstrap_seed)
     rows += diagnostic_rows(diagnostics or {})
     lines = headline(rows, scored.cohorts, scored.sentinels, next(iter(models), None), scored.absent)
-    figures = _figures(scored, frame, models, thresholds, config, diagnostics or {}) if draw else {}
+    figures = _figures(scored, rows, frame, models, thresholds, config, diagnostics or {}) if draw else {}
     card = write_model_card(frame, rows, lines, dict(facts or {}), config, training_log, sorted(figures))
     return Evaluation(rows, figures, card, lines)

@@ -12,7 +12,7 @@ from cefm_core.evaluation.bootstrap import group_codes, group_resamples
 
 HELD_OUT = ("val", "test", "external")
 FITTED = ("train", "tune")
-NOT_A_MODEL = frozenset({"p_low", "p_high"})
+NOT_A_MODEL = frozenset({"p_low", "p_high", "p_left_out"})
 
 
 def model_columns(predictions: pd.DataFrame) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cefm_core.evaluation.frame import Cohort
+from cefm_core.evaluation.left_out import left_out_line
 from cefm_core.evaluation.rows import REASONS, find_row, format_value
 from cefm_core.evaluation.sentinel import SentinelResult
 
@@ -80,7 +81,7 @@ def headline(rows: Rows, cohorts: list[Cohort], sentinels: list[SentinelResult],
         for index, cohort in enumerate(cohorts):
             lines.append(score_line(rows, cohort, model))
             lines += _detail_lines(rows, cohort, model) if index == 0 else []
-    lines += mask_lines(rows)
+    lines += left_out_line(rows) + mask_lines(rows)
     for sentinel in sentinels:
         if sentinel.judged and not sentinel.fires:
             lines.append(f"Shortcut sentinel on {sentinel.split}: quiet.")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cefm_core.config import EvaluationConfig
 from cefm_core.evaluation.card_data import data_section
+from cefm_core.evaluation.left_out import MODEL, SPLIT
 from cefm_core.evaluation.markdown import flatten, table
 from cefm_core.evaluation.rows import REASONS, find_row, format_value
 
@@ -48,6 +49,7 @@ FIGURE_LABELS = {
     "cosines.png": "Cosines of pairs",
     "dice_by_source.png": "Dice by source",
     "features_by_class.png": "Features by class",
+    "left_out.png": "Sources left out of training",
 }
 INTENDED = """**Intended use.** Research: to study how measured features, image embeddings and reports go together on dermoscopic images of
 melanomas and nevi, and to compare methods.
@@ -115,6 +117,23 @@ def _shortcuts(rows: Rows, config: EvaluationConfig) -> str:
         f"{config.shortcut_margin} of the model's, or an accuracy not below it, raises the alarm in the summary."
     )
     return table(["split", "what alone", "ROC AUC", "accuracy"], lines) + "\n\n" + note
+
+
+def _left_out(rows: Rows) -> str:
+    names = list(dict.fromkeys(r["stratum"] for r in rows if r["split"] == SPLIT and r["stratum"] != "all"))
+    shown = ("roc_auc", "sensitivity_at_specificity95", "sensitivity", "specificity", "ece")
+    lines = []
+    for name in names:
+        found = [find_row(rows, MODEL, SPLIT, metric, name) for metric in shown]
+        counts = f"{found[0]['n_positive']} / {found[0]['n']}" if found[0] else "-"
+        lines.append([name.removeprefix("source="), counts, *(format_value(row, 2) for row in found)])
+    mean = find_row(rows, MODEL, SPLIT, "mean_roc_auc")
+    note = (
+        "Models trained with the same settings on all other sources score every labelled image of the source, whatever its split. "
+        f"Mean AUC over the sources that are large enough: {format_value(mean)}."
+    )
+    header = ["source left out", "melanomas / images", "AUC", "sensitivity at specificity 0.95", "sensitivity at 0.5", "specificity at 0.5"]
+    return note + "\n\n" + table([*header, "ECE"], lines) if names else "Not measured."
 
 
 def _masks(rows: Rows) -> str:
@@ -196,6 +215,7 @@ def write_model_card(
         "### Comparison of models\n\n" + _comparisons(rows),
         "### Rows that decided the model (shown for fit, not for worth)\n\n" + _fitted(rows),
         "### Shortcuts\n\n" + _shortcuts(rows, config),
+        "### Sources left out of training\n\n" + _left_out(rows),
         "### Bias: strata\n\n" + _bias(rows, config),
         "### Masks\n\n" + _masks(rows),
         "### Absent numbers\n\n" + _reasons(rows),

@@ -61,7 +61,8 @@ def _stratum_row(
     )
 
 
-def _enough(target: NDArray[np.int64], minimum: int) -> bool:
+def enough(target: NDArray[np.int64], minimum: int) -> bool:
+    """Whether either class has at least so many images."""
     positives = int(target.sum())
     return min(positives, target.size - positives) >= minimum
 
@@ -80,7 +81,7 @@ def stratum_rows(
         inside: Shape (n,), rows that belong to it.
         minimum: Fewest images of either class; below, every value is ``too_few``.
     """
-    if not _enough(cohort.target[inside], minimum):
+    if not enough(cohort.target[inside], minimum):
         absent = Measured(None, "too_few")
         names = (*STRATUM_METRICS, "roc_auc_gap")
         return [_stratum_row(cohort, inside, model, stratum, name, absent, NO_INTERVAL) for name in names]
@@ -95,7 +96,7 @@ def stratum_rows(
     rest = ~inside
     gap, interval = Measured(None, "too_few"), NO_INTERVAL
     auc = points["roc_auc"].value
-    if _enough(cohort.target[rest], minimum) and auc is not None:
+    if enough(cohort.target[rest], minimum) and auc is not None:
         other = point_metrics(cohort.target[rest], score[rest], threshold, ("roc_auc",))["roc_auc"].value
         gap = Measured(None, "single_class") if other is None else Measured(auc - other)
         difference = samples["roc_auc"] - resampled_auc(weights[:, rest], cohort.target[rest], score[rest])
@@ -115,7 +116,7 @@ def comparison_rows(cohort: Cohort, models: dict[str, str]) -> Rows:
         cohort = whole.scored_by(models[other])
         label = f"{names[0]}_minus_{other}"
         counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
-        if not _enough(cohort.target, MIN_MODEL_CLASS):
+        if not enough(cohort.target, MIN_MODEL_CLASS):
             reason = "single_class" if np.unique(cohort.target).size < 2 else "too_few"
             absent = Measured(None, reason if cohort.n else "no_rows")
             rows += [metric_row(label, cohort.split, m, absent, **counts) for m in ("roc_auc_difference", "delong_p")]

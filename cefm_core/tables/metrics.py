@@ -15,7 +15,11 @@ TABLE = Table(
             "What is scored: combined (p_melanoma of predictions) or another of its p_<name>, e.g. image or clinical; shortcut:<name>, "
             "baseline:abc, coarse_mask, refined_mask, alignment, or <a>_minus_<b> for a comparison",
         ),
-        Column("split", "string", "Split on which it is scored: val, test, external, tune or train"),
+        Column(
+            "split",
+            "string",
+            "Split on which it is scored: val, test, external, tune or train; left_out: models trained without the source",
+        ),
         Column("role", "string", "held_out, or fitted_on for rows that decided the model", allowed=("held_out", "fitted_on")),
         Column("stratum", "string", "all, or <family>=<value>, e.g. source=PH2"),
         Column("metric", "string", "Name of the metric, as in docs/evaluation.md"),

@@ -7,6 +7,7 @@ REASONS = (
     "no_classifier_too_few_labels",
     "no_clinical_features",
 )
+LEFT_OUT_REASONS = ("not_asked", "no_source", "single_source", "no_classifier")
 SPLITS = ("train", "tune", "val", "test", "external")
 
 
@@ -28,6 +29,17 @@ TABLE = Table(
         _probability("p_image", "Probability by the classifier on the aligned image embedding alone"),
         _probability("p_clinical", "Probability by the classifier on the aligned clinical vector alone"),
         _probability("p_linear", "Probability by a logistic regression on the frozen embedding, without any alignment"),
+        Column(
+            "p_left_out",
+            "float",
+            "Probability by models trained with the same settings on all other sources",
+            "",
+            0,
+            1,
+            nullable=True,
+            reason_column="left_out_reason",
+        ),
+        Column("left_out_reason", "string", "Why there is no p_left_out", nullable=True, allowed=LEFT_OUT_REASONS),
         Column("ood_score", "float", "Distance from the training embeddings; 1 is the limit of 99.5 % of tune images", minimum=0),
         Column("abstain", "bool", "Whether the prediction should not be relied on"),
         Column("abstain_reasons", "strings", "seeds_disagree (threshold between p_low and p_high), out_of_distribution, no_prediction"),
