@@ -36,7 +36,7 @@ def softplus(x: Tensor) -> Tensor:
 
     With w = 1 + exp(x) as rounded, log(1 + exp(x)) = log(w) - (w - 1 - exp(x)) / w up to the square of the rounding.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
+    if torch.compiler.is_exporting() or (torch.is_grad_enabled() and x.requires_grad):
         return F.softplus(x)
     z = torch.exp(x.clamp_max(30.0))
     w = z + 1
@@ -113,10 +113,34 @@ def scan_time_major(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, c
     Returns:
         y of the shape of ``u``.
     """
+    if torch.compiler.is_exporting():
+        return _scan_unrolled(u, delta, A, B, C, chunks)
     if torch.is_grad_enabled() and any(x.requires_grad for x in (u, delta, A, B, C)):
         result: Tensor = _Scan.apply(u, delta, A, B, C, chunks)  # type: ignore[no-untyped-call]
         return result
     return _forward(u, delta, A, B, C, chunks)[0]
+
+
+def _scan_unrolled(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, chunks: int) -> Tensor:
+    """Run the scan without working memory or loops over tiles, as an exporter can follow it: one operator after the other."""
+    injected = (delta * u).unsqueeze(2) * B.unsqueeze(1)
+    steps = list(zip(_decay(delta, A).unbind(0), injected.unbind(0), strict=True))
+    start = torch.zeros_like(injected[0])
+    if chunks > 1:
+        end = start
+        for decay, step in steps:
+            end = step + decay * end
+        total = _decay(delta.sum(0, keepdim=True), A)[0]
+        ends, totals = (x.reshape(*x.shape[:2], chunks, -1).unbind(2) for x in (end, total))
+        carried = [torch.zeros_like(ends[0])]
+        for k in range(1, chunks):
+            carried.append(ends[k - 1] + totals[k - 1] * carried[k - 1])
+        start = torch.stack(carried, 2).reshape(start.shape)
+    states = []
+    for decay, step in steps:
+        start = step + decay * start
+        states.append(start)
+    return (torch.stack(states) * C.unsqueeze(1)).sum(2)
 
 
 class _Scan(torch.autograd.Function):

@@ -169,7 +169,8 @@ def _convolve_norm_pool(x: Tensor, convolution: nn.Module, norm: nn.GroupNorm) -
     pooling may come first, because the maximum passes through a rising line; the norm's mean and variance are summed on the way.
     """
     batch, _, height, width = x.shape
-    plain = not isinstance(convolution, nn.Conv2d) or height % 2 or width % 2 or torch.is_grad_enabled()
+    strips = isinstance(convolution, nn.Conv2d) and not height % 2 and not width % 2
+    plain = not strips or torch.is_grad_enabled() or torch.compiler.is_exporting()
     if plain or not bool((norm.weight > 0).all()):
         return F.max_pool2d(norm(convolution(x)), 2)
     channels = norm.num_channels
