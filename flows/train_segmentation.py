@@ -62,13 +62,13 @@ def score_weights(metadata: Path, split: str, weights: str, settings: dict[str, 
     """Run the coarse stage on one split; return the summary as Markdown and the worst images."""
     from cefm_core.config import CoarseConfig
     from cefm_core.segmentation.coarse import CoarseSegmenter
-    from cefm_core.segmentation.held_out import score_rows, summary_table, worst
+    from cefm_core.segmentation.held_out import score_rows, summaries, summary_table, worst
     from cefm_core.segmentation.training_data import read_rows
 
     segmenter = CoarseSegmenter.load(CoarseConfig(**{**settings, "weights": weights}))
     rows = read_rows(metadata, (split,))
     scores = score_rows(segmenter, rows)
-    return {"sha256": segmenter.facts.sha256, "table": summary_table(scores, rows), "worst": worst(scores, 20)}
+    return {"sha256": segmenter.facts.sha256, "table": summary_table(summaries(scores, rows)), "worst": worst(scores, 20)}
 
 
 @flow(name="train_segmentation")

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.coarse import CoarseSegmenter
-from cefm_core.segmentation.postprocess import touches_border
+from cefm_core.segmentation.coarse import CoarseSegmenter, Image
+from cefm_core.segmentation.covariates import CONTINUOUS, covariates, stratum_order, thirds
+from cefm_core.segmentation.failure_page import WorstImage, failure_page
 from cefm_core.segmentation.scores import Estimate, Scores, Summary, mask_scores, summarise, summarise_by
 from cefm_core.segmentation.training_data import TrainingRow, read_rows
 
@@ -31,6 +34,19 @@ SHOWN = (
 )
 
 
+AXES = {
+    "source": "source",
+    "diagnosis": "diagnosis",
+    "size": "lesion size",
+    "frame": "lesion and frame",
+    "skin_tone": "skin tone (individual typology angle)",
+    "lightness": "lightness of the image",
+    "contrast": "contrast of lesion and skin",
+    "irregularity": "irregularity of the outline",
+    "hair_share": "hair",
+}
+
+
 def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress: Callable[[int], None] | None = None) -> list[Scores]:
     """Segment each image and compare with its reference mask.
 
@@ -40,50 +56,68 @@ def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress
         progress: Called with the number of images done.
 
     Returns:
-        Results of :func:`cefm_core.segmentation.scores.mask_scores`, in order, with ``image_id``, ``confidence``, ``size`` (stratum of
-        the reference mask's share of the image) and ``frame`` (whether it reaches the image's edge).
+        Results of :func:`cefm_core.segmentation.scores.mask_scores`, in order, with ``image_id``, ``confidence`` and the axes of
+        :func:`cefm_core.segmentation.covariates.covariates`.
 
     Raises:
         ConfigurationError: An image or mask cannot be read, or their sizes differ.
     """
     scores = []
     for index, row in enumerate(rows):
-        bgr, mask = cv2.imread(str(row.image)), cv2.imread(str(row.mask), cv2.IMREAD_GRAYSCALE)
-        if bgr is None or mask is None or bgr.shape[:2] != mask.shape:
-            raise ConfigurationError(f"held-out data: image or mask of {row.image_id} is unreadable, or their sizes differ")
-        found, reference = segmenter.segment([bgr[..., ::-1].copy()])[0], mask > 127
-        extra: Scores = {"image_id": row.image_id, "confidence": found.row["confidence"], "size": _size(float(reference.mean()))}
-        extra["frame"] = "cut by the frame" if touches_border(reference) else "whole in the frame"
-        scores.append(mask_scores(found.mask, reference) | extra)
+        rgb, reference = _read(row)
+        found = segmenter.segment([rgb])[0]
+        told: Scores = {"image_id": row.image_id, "confidence": found.row["confidence"]}
+        scores.append(mask_scores(found.mask, reference) | told | covariates(rgb, reference))
         if progress is not None:
             progress(index + 1)
     return scores
 
 
-def summary_table(scores: Sequence[Scores], rows: Sequence[TrainingRow]) -> str:
-    """Return a Markdown table with 95 % bootstrap intervals by group: all images, each source, diagnosis, lesion size and frame contact."""
+def _read(row: TrainingRow) -> tuple[Image, npt.NDArray[np.bool_]]:
+    bgr, mask = cv2.imread(str(row.image)), cv2.imread(str(row.mask), cv2.IMREAD_GRAYSCALE)
+    if bgr is None or mask is None or bgr.shape[:2] != mask.shape:
+        raise ConfigurationError(f"held-out data: image or mask of {row.image_id} is unreadable, or their sizes differ")
+    return np.ascontiguousarray(bgr[..., ::-1]), mask > 127
+
+
+def summaries(scores: Sequence[Scores], rows: Sequence[TrainingRow]) -> dict[str, dict[str, Summary]]:
+    """Return the summary of each stratum along each axis, the first axis being all images; intervals by lesion group."""
     groups = [row.group for row in rows]
-    strata: dict[str, Summary] = {"all": summarise(scores, groups)}
-    strata |= {f"source {k}": v for k, v in summarise_by(scores, [r.source for r in rows], groups).items()}
-    strata |= {f"diagnosis {k}": v for k, v in summarise_by(scores, [r.diagnosis for r in rows], groups).items()}
-    strata |= {f"lesion {k}": v for k, v in summarise_by(scores, [s["size"] for s in scores], groups).items()}
-    strata |= {f"lesion {k}": v for k, v in summarise_by(scores, [s["frame"] for s in scores], groups).items()}
+    axes = {"source": [r.source for r in rows], "diagnosis": [r.diagnosis for r in rows]}
+    axes |= {name: [str(s[name]) for s in scores] for name in ("size", "frame", "skin_tone")}
+    axes |= {name: thirds([s[name] for s in scores]) for name in CONTINUOUS}
+    found = {"all images": {"all": summarise(scores, groups)}}
+    for name, strata in axes.items():
+        parts = summarise_by(scores, strata, groups)
+        found[AXES[name]] = {title: parts[title] for title in sorted(parts, key=stratum_order)}
+    return found
+
+
+def summary_table(axes: dict[str, dict[str, Summary]]) -> str:
+    """Return the summaries as a Markdown table with 95 % bootstrap intervals."""
     lines = ["| images | n | " + " | ".join(title for _, title in SHOWN) + " |", "| --- | ---: |" + " ---: |" * len(SHOWN)]
-    for name, summary in strata.items():
-        cells = [_cell(summary.figures[key]) for key, _ in SHOWN]
-        lines.append(f"| {name} | {summary.n} | " + " | ".join(cells) + " |")
+    for axis, strata in axes.items():
+        for name, summary in strata.items():
+            cells = [_cell(summary.figures[key]) for key, _ in SHOWN]
+            title = name if axis == "all images" else f"{axis}: {name}"
+            lines.append(f"| {title} | {summary.n} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def page(segmenter: CoarseSegmenter, split: str, scores: Sequence[Scores], rows: Sequence[TrainingRow], count: int) -> str:
+    """Return the failure page: the summaries, and the ``count`` worst images with both outlines."""
+    by_id = {row.image_id: row for row in rows}
+    shown = []
+    for item in worst(scores, count):
+        rgb, reference = _read(by_id[item["image_id"]])
+        shown.append(WorstImage(rgb, reference, segmenter.segment([rgb])[0].mask, item))
+    return failure_page(segmenter.facts.sha256, split, summaries(scores, rows), shown)
 
 
 def worst(scores: Sequence[Scores], count: int) -> list[dict[str, Any]]:
     """Return the images of lowest Dice, lowest first; ties by image id. Images whose Dice is undefined are left out."""
     known = [s for s in scores if s["dice"] is not None]
     return sorted(known, key=lambda s: (s["dice"], s["image_id"]))[:count]
-
-
-def _size(share: float) -> str:
-    bounds = ((0.05, "below 5 % of the image"), (0.15, "from 5 to 15 %"), (0.35, "from 15 to 35 %"))
-    return next((name for bound, name in bounds if share < bound), "over 35 %")
 
 
 def _cell(estimate: Estimate) -> str:
@@ -102,15 +136,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", default="builtin", help="`builtin`, or the path of a safetensors file")
     parser.add_argument("--test-time-augmentation", action="store_true", help="average over four flips")
     parser.add_argument("--worst", type=int, default=20, help="how many of the worst images to list")
+    parser.add_argument("--page", type=Path, help="write the failure page, with pictures of the worst images, to this file")
     chosen = parser.parse_args(arguments)
     config = CoarseConfig(weights=chosen.weights, test_time_augmentation=chosen.test_time_augmentation)
     segmenter, rows = CoarseSegmenter.load(config), read_rows(chosen.metadata, (chosen.split,))
     scores = score_rows(segmenter, rows)
-    print(f"weights {segmenter.facts.sha256}, split {chosen.split}\n\n{summary_table(scores, rows)}")
+    print(f"weights {segmenter.facts.sha256}, split {chosen.split}\n\n{summary_table(summaries(scores, rows))}")
     for row in worst(scores, chosen.worst):
         print(
             f"{row['image_id']}: Dice {row['dice']:.3f}, sensitivity {_plain(row['sensitivity'])}, confidence {_plain(row['confidence'])}"
         )
+    if chosen.page is not None:
+        chosen.page.write_text(page(segmenter, chosen.split, scores, rows, chosen.worst), encoding="utf-8")
 
 
 def _plain(value: float | None) -> str:

@@ -7,7 +7,7 @@ import pytest
 from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.coarse import CoarseSegmenter
-from cefm_core.segmentation.held_out import main, score_rows, summary_table, worst
+from cefm_core.segmentation.held_out import main, score_rows, summaries, summary_table, worst
 from cefm_core.segmentation.training_data import REQUIRED, TrainingRow
 
 
@@ -30,9 +30,9 @@ def test_scores_summary_and_worst(rows):
     assert (scores[2]["size"], scores[2]["frame"]) == ("below 5 % of the image", "cut by the frame")
     assert scores[0]["frame"] == "whole in the frame"
     assert [s["image_id"] for s in worst(scores, 1)] == ["i2"]
-    table = summary_table(scores, rows)
+    table = summary_table(summaries(scores, rows))
     assert "| all | 3 |" in table
-    assert "| source A | 2 |" in table
+    assert "| source: A | 2 |" in table
     mean = np.mean([s["dice"] for s in scores])
     assert f"| all | 3 | {mean:.3f} (" in table
 
@@ -46,7 +46,12 @@ def test_sizes_that_differ_are_named(rows):
 def test_command_prints_the_summary(rows, tmp_path, capsys):
     lines = [",".join(REQUIRED)] + [f"{r.image_id},{r.image.name},{r.mask.name},{r.source},nevus,val,," for r in rows]
     (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
-    main([str(tmp_path / "m.csv"), "--split", "val", "--worst", "1"])
+    main([str(tmp_path / "m.csv"), "--split", "val", "--worst", "1", "--page", str(tmp_path / "page.html")])
     printed = capsys.readouterr().out
     assert "| all | 3 |" in printed
     assert "i2: Dice 0.000" in printed
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<figure>") == 1
+    assert "i2 with both outlines" in page
+    assert "skin tone" in page
+    assert "not a medical device" in page

@@ -1,0 +1,97 @@
+"""A page on where the coarse stage fails: its scores along each axis, and its worst images with both outlines.
+
+The page holds pictures of the scored images: it is for those who may see them, and is written only where it is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cefm_core.segmentation.scores import Estimate, Scores, Summary
+from cefm_core.segmentation.training_data import Image
+
+THUMBNAIL_PX = 320
+REFERENCE_COLOUR = (46, 204, 64)
+FOUND_COLOUR = (255, 65, 54)
+FEW = 20
+METRICS = (
+    ("dice_mean", "Dice"),
+    ("threshold_jaccard_mean", "threshold Jaccard"),
+    ("failure_rate", "failures"),
+    ("sensitivity_mean", "sensitivity"),
+)
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """One image shown on the page: RGB uint8 (H, W, 3), its two masks bool (H, W), and its scores."""
+
+    rgb: Image
+    reference: npt.NDArray[np.bool_]
+    found: npt.NDArray[np.bool_]
+    scores: Scores
+
+
+def failure_page(weights: str, split: str, axes: dict[str, dict[str, Summary]], worst: Sequence[WorstImage]) -> str:
+    """Return the page as HTML that needs no other file.
+
+    Args:
+        weights: Digest of the weights.
+        split: Name of the scored split.
+        axes: For each axis its strata's summaries; the first axis holds all images.
+        worst: Images to show, worst first.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    source = (Path(__file__).parent / "failure_page.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    overall = next(iter(next(iter(axes.values())).values()))
+    return template.render(
+        weights=weights,
+        split=split,
+        metrics=[title for _, title in METRICS],
+        axes=[(name, [_stratum(title, summary) for title, summary in strata.items()]) for name, strata in axes.items()],
+        overall=overall.figures["dice_mean"].value,
+        worst=[_shown(item) for item in worst],
+        few=FEW,
+    )
+
+
+def _stratum(title: str, summary: Summary) -> dict[str, Any]:
+    dice = summary.figures["dice_mean"]
+    return {
+        "title": title,
+        "n": summary.n,
+        "cells": [_cell(summary.figures[key]) for key, _ in METRICS],
+        "bar": None if dice.value is None else {"value": dice.value, "low": dice.low, "high": dice.high},
+    }
+
+
+def _cell(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f}\u2013{estimate.high:.3f})"
+
+
+def _shown(item: WorstImage) -> dict[str, Any]:
+    height, width = item.rgb.shape[:2]
+    scale = THUMBNAIL_PX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = cv2.resize(item.rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for mask, colour in ((item.reference, REFERENCE_COLOUR), (item.found, FOUND_COLOUR)):
+        small = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        contours, _ = cv2.findContours(small, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, colour, 2)
+    jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    shown = {k: item.scores[k] for k in ("image_id", "dice", "size", "frame", "skin_tone")}
+    return shown | {"picture": base64.b64encode(jpeg.tobytes()).decode("ascii"), "width": size[0], "height": size[1]}
