@@ -55,7 +55,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("rank_descriptors", ("manifest", "images"), ("descriptors",), "descriptors", "write_reports", "descriptors"),
     Stage(
         "write_reports",
-        ("predictions", "abc_features", "descriptors", "image_quality"),
+        ("predictions", "abc_features", "descriptors", "image_quality", "corrections"),
         ("reports", "report pages"),
         "reports",
         "write_reports",

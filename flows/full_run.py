@@ -9,6 +9,7 @@ from flows.evaluate_alignment import evaluate_alignment
 from flows.lineage import commit
 from flows.preflight import preflight
 from flows.prepare_dataset import prepare_dataset
+from flows.redraw import site_of
 from flows.runner import sized
 from flows.stage_run import FlowResult
 from flows.summary import RunSummary, summarise, summary_markdown
@@ -32,12 +33,12 @@ def full_run(context: RunContext) -> RunSummary:
     result.take(sized(write_reports, context)(context, result.outputs))
     result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
     version = publish(store, base, context.run_id, result.outputs, context.source)
-    stages = [record.model_dump() | {"cached": record.cached} for record in result.stages]
-    site = publish_site.submit(
-        context, result.outputs, stages, result.gates, result.facts | {"version": version, "commit": commit()}
-    ).result()
+    result.facts |= {"version": version, "commit": commit()}
+    said = site_of(result)
+    site = publish_site.submit(context, result.outputs, said["stages"], said["gates"], said["facts"]).result()
     summary = summarise(context, result, version, site)
-    record_run(store, context.run_id, summary.model_dump(mode="json") | {"commit": commit(), "context": context.model_dump(mode="json")})
+    record = {"commit": commit(), "context": context.model_dump(mode="json"), "site": said}
+    record_run(store, context.run_id, summary.model_dump(mode="json") | record)
     create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.title}")
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")
     return summary

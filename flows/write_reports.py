@@ -5,9 +5,11 @@ from __future__ import annotations
 from prefect import flow
 
 from cefm_core.descriptors import availability
+from flows.gate import gate
 from flows.stage_run import FlowResult, run_row_stage
 from flows.upstream import needed
 from storage.refs import FileRef
+from tasks.collect_corrections import collect_corrections
 from tasks.context import RunContext
 from tasks.rank_descriptors import rank_descriptors
 from tasks.write_reports import STAGE
@@ -16,15 +18,18 @@ from tasks.write_reports import write_reports as write
 
 @flow(name="write_reports", flow_run_name="write_reports {context.title}")
 def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
-    """Rank descriptors and write the reports.
+    """Rank descriptors, gather what clinicians corrected, and write the reports.
 
     Args:
         context: The run.
         inputs: The tables reports are written from; None takes those of the latest published version.
     """
-    tables = needed(context, inputs, *(name for name in STAGE.upstream if name != "descriptors"))
+    tables = needed(context, inputs, *(name for name in STAGE.upstream if name not in ("descriptors", "corrections")))
     result = FlowResult()
     skipped = availability(context.config.descriptors) or ""
     descriptors = run_row_stage(context, result, rank_descriptors, tables, note=f"skipped: {skipped}" if skipped else "")
-    run_row_stage(context, result, write, tables | {"descriptors": descriptors})
+    corrections = collect_corrections.submit(context, tables["manifest"]).result()
+    gate(context, result, "corrections", corrections.files["corrections"], corrections.summary["images"])
+    result.outputs |= corrections.files
+    run_row_stage(context, result, write, tables | {"descriptors": descriptors} | corrections.files)
     return result

@@ -8,7 +8,11 @@ cache/<stage>/<key>.json                outputs of a stage that works on whole t
 work/<sha256>.json                      work lists of shards
 runs/<run_id>/                          run record and report site
 published/<number>.json                 versions; the highest number is the latest
+decisions/<sha256>.json                 operators' decisions at gates
+corrections/<number>.json               clinicians' corrections, batch by batch
 """
+
+CORRECTIONS = "corrections"
 
 
 def object_key(kind: str, sha256: str, suffix: str) -> str:
@@ -49,3 +53,13 @@ def run_key(run_id: str, name: str) -> str:
 def version_key(number: int) -> str:
     """Key of a published version."""
     return f"published/{number:08d}.json"
+
+
+def corrections_key(number: int) -> str:
+    """Key of a batch of corrections."""
+    return f"{CORRECTIONS}/{number:08d}.json"
+
+
+def decision_key(key: str) -> str:
+    """Key of an operator's decision at a gate."""
+    return f"decisions/{key}.json"

@@ -41,7 +41,8 @@ def read_arrow(store: Store, ref: FileRef) -> pa.Table:
     """
     data = store.get(ref)
     try:
-        return pq.read_table(pa.BufferReader(data))
+        # Without Arrow's pool of threads: a command that ended soon after reading was aborted by it now and then.
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{ref.key}: not a Parquet file ({error})") from error
 

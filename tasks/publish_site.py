@@ -104,13 +104,24 @@ def _gallery(store: Store, outputs: dict[str, FileRef]) -> tuple[Any, ...]:
                 split=rows["manifest"]["split"],
                 p_melanoma=rows["predictions"]["p_melanoma"],
                 abstain=bool(rows["predictions"]["abstain"]),
-                levels=(abc["asymmetry_level"], abc["border_level"], abc["colour_level"]),
+                levels=_levels(report, abc),
                 tds=abc["tds"],
                 decision=rows["refined_masks"]["decision"],
                 flags=tuple(rows["image_quality"]["flags"]),
+                corrected=report["correction_count"] > 0,
             )
         )
     return tuple(items)
+
+
+def _levels(report: dict[str, Any], abc: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
+    """Return the levels of A, B and C as the image's report has them."""
+    if not report["correction_count"]:
+        return abc["asymmetry_level"], abc["border_level"], abc["colour_level"]
+    from cefm_core.reports.ledger import Facts
+
+    facts = Facts.from_json(report["facts_json"])
+    return facts["abc.asymmetry_score"].level, facts["abc.border_score"].level, facts["abc.colour_count"].level
 
 
 def _figures(outputs: dict[str, FileRef]) -> tuple[Any, ...]:

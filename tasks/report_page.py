@@ -14,7 +14,7 @@ from tasks.row_stage import Output, Row, Rows
 
 if TYPE_CHECKING:
     from cefm_core.reports.claims import Report
-    from cefm_core.reports.facts import Facts
+    from cefm_core.reports.corrections import Corrected
 
 # From a page (objects/page/<aa>/<sha256>.html) to the root of the store.
 _ROOT = "../../../"
@@ -41,7 +41,7 @@ class Written:
     llm_model: str | None = None
 
 
-def draw_page(pictures: Pictures, item: Row, ledger: Facts, written: Written) -> Output:
+def draw_page(pictures: Pictures, item: Row, ledger: Corrected, written: Written) -> Output:
     """Draw the page of one image and make its row."""
     from cefm_core.reports.claims import render_text
     from cefm_core.reports.pages import image_page
@@ -56,7 +56,9 @@ def draw_page(pictures: Pictures, item: Row, ledger: Facts, written: Written) ->
         "language": report.language,
         "text": render_text(report),
         "claims_json": report.to_json(),
-        "facts_json": ledger.to_json(),
+        "facts_json": ledger.facts.to_json(),
+        "correction_count": len(ledger.corrections),
+        "corrections_json": ledger.to_json(),
         "claim_count": len(report.claims),
         "reasons": list(written.reasons),
         "llm_model": written.llm_model,
@@ -64,7 +66,7 @@ def draw_page(pictures: Pictures, item: Row, ledger: Facts, written: Written) ->
     return Output(row, {"page": (image_page(context).encode(), "html"), "picture": (picture, "jpg"), "thumb": (thumb, "jpg")})
 
 
-def _page_context(pictures: Pictures, item: Row, ledger: Facts, written: Written, shape: tuple[int, int], picture: str) -> Any:
+def _page_context(pictures: Pictures, item: Row, ledger: Corrected, written: Written, shape: tuple[int, int], picture: str) -> Any:
     from cefm_core.reports.contexts import ImagePageContext
     from cefm_core.reports.contours import svg_path
 
@@ -72,7 +74,7 @@ def _page_context(pictures: Pictures, item: Row, ledger: Facts, written: Written
     refined = rows["refined_masks"]
     height, width = shape
     return ImagePageContext(
-        facts=ledger,
+        ledger=ledger,
         report=written.report,
         image_href=_ROOT + object_key("picture", picture, "jpg"),
         width_px=width,

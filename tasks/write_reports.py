@@ -16,6 +16,7 @@ from cefm_core.tables import reports
 from storage import keys
 from storage.refs import FileRef, digest_of
 from storage.store import Store
+from tasks.collect_corrections import corrections_of
 from tasks.context import RunContext
 from tasks.images import Pictures
 from tasks.llm_endpoint import BUDGET, REFUSED, UNREACHABLE, Endpoint, NoAnswerError, endpoint_of
@@ -25,6 +26,7 @@ from tasks.stage_task import stage_task
 
 if TYPE_CHECKING:
     from cefm_core.reports.claims import Report
+    from cefm_core.reports.corrections import Corrected
     from cefm_core.reports.facts import Facts
     from cefm_core.reports.verdict import Reason
 
@@ -61,7 +63,7 @@ def _settled(row: Row) -> bool:
 STAGE = RowStage(
     name="write_reports",
     table=reports.TABLE,
-    upstream=tuple(_LEDGER),
+    upstream=(*_LEDGER, "corrections"),
     entries=(
         "tasks.report_page",
         "cefm_core.reports.template_writer",
@@ -70,6 +72,7 @@ STAGE = RowStage(
         "cefm_core.reports.checker",
         "cefm_core.reports.pages",
         "cefm_core.reports.facts",
+        "cefm_core.reports.corrections",
         "cefm_core.tables.reports",
     ),
     inputs=_inputs,
@@ -82,27 +85,34 @@ STAGE = RowStage(
 @stage_task
 def write_reports(context: RunContext, fingerprint: str, work: FileRef, label: str = "write_reports") -> PartSummary:
     """Write, check and draw the reports of one shard."""
-    pictures, items = Pictures(context), context.open_store().read_json(work.key)
+    pictures, items = Pictures(context), context.open_store().read_work(work)
     with closing(_writer(context)) as writer:
 
         def process(batch: list[Row]) -> list[Output]:
-            return [draw_page(pictures, item, ledger := _ledger(item), writer.write(ledger)) for item in batch]
+            return [draw_page(pictures, item, ledger := ledger_of(item), writer.write(ledger.facts)) for item in batch]
 
         writer.prepare(_ledgers(items))
         return run_shard(STAGE, context, fingerprint, work, process)
 
 
-def _ledger(item: Row) -> Facts:
+def ledger_of(item: Row) -> Corrected:
+    """Return the ledger of an image, corrected by clinicians.
+
+    Args:
+        item: ``image_id``, and under ``rows`` the image's row of each upstream table.
+    """
+    from cefm_core.reports.corrections import apply_corrections
     from cefm_core.reports.facts import collect_facts
 
-    return collect_facts(item["image_id"], **{_LEDGER[name]: row for name, row in item["rows"].items()})
+    measured = collect_facts(item["image_id"], **{argument: item["rows"][name] for name, argument in _LEDGER.items()})
+    return apply_corrections(measured, corrections_of(item["rows"]["corrections"]))
 
 
 def _ledgers(items: list[Row]) -> Iterator[Facts]:
     """Yield the ledgers of a shard; an item that fails here fails again in its turn, and is rejected then."""
     for item in items:
         try:
-            yield _ledger(item)
+            yield ledger_of(item).facts
         except Exception:
             logger.info("image %s has no ledger", item["image_id"], exc_info=True)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cefm_core.reports.claims import Report
-from cefm_core.reports.ledger import Facts
+from cefm_core.reports.corrections import Corrected
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ImagePageContext:
     """Everything on the page of one image.
 
     Attributes:
-        facts: The ledger, from ``collect_facts``.
+        ledger: The ledger that the report is written from, and what clinicians corrected in it.
         report: The published report.
         image_href: Picture to show, or None where it cannot be shown.
         width_px: Width of the frame in which the paths below are drawn, in pixels (the picture may be a reduced copy).
@@ -37,7 +37,7 @@ class ImagePageContext:
         next_href: Link to the page of the image after, or None.
     """
 
-    facts: Facts
+    ledger: Corrected
     report: Report
     image_href: str | None
     width_px: int
@@ -136,6 +136,7 @@ class GalleryItem:
         tds: Total dermoscopy score, or None.
         decision: ``accepted`` or ``kept``, or "" where there is no refined mask.
         flags: Quality flags.
+        corrected: Whether a clinician's correction stands.
     """
 
     image_id: str
@@ -149,6 +150,7 @@ class GalleryItem:
     tds: float | None = None
     decision: str = ""
     flags: tuple[str, ...] = ()
+    corrected: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from cefm_core.reports.claims import SECTIONS, Claim
 from cefm_core.reports.contexts import ImagePageContext
+from cefm_core.reports.corrections import FORMAT, LEVELLED, Applied, Corrected, seen_of
 from cefm_core.reports.language import Language
 from cefm_core.reports.ledger import Fact, Facts
 
@@ -16,7 +18,8 @@ _TDS_SCALE = (1.0, 8.9)
 
 def image_view(context: ImagePageContext) -> dict[str, Any]:
     """Return the variables of ``image.html.j2``."""
-    facts, words = context.facts, context.report.words()
+    ledger, words = context.ledger, context.report.words()
+    facts = ledger.facts
     return {
         "context": context,
         "words": words,
@@ -29,8 +32,10 @@ def image_view(context: ImagePageContext) -> dict[str, Any]:
         "descriptors": _descriptors(facts, words),
         "mask": _mask(facts, words),
         "flags": _flags(facts, words),
-        "sections": [(words.headings[name], [_claim(claim, facts) for claim in context.report.section(name)]) for name in SECTIONS],
+        "sections": [(words.headings[name], [_claim(claim, ledger) for claim in context.report.section(name)]) for name in SECTIONS],
         "ledger": [ledger_row(fact) for fact in facts],
+        "corrections": [_correction(applied, words) for applied in ledger.corrections],
+        "correctable": _correctable(context),
         "split": _value(facts, "model.split"),
         "fitted": _value(facts, "model.split") in ("train", "tune"),
         "positive": _pairs(context.positive_points),
@@ -118,7 +123,7 @@ def _colours(facts: Facts, words: Language) -> list[dict[str, Any]]:
 
 
 def _descriptors(facts: Facts, words: Language) -> dict[str, Any]:
-    ranked = [fact for fact in facts if fact.source == "descriptor"]
+    ranked = facts.descriptors()
     named = [fact for fact in ranked if fact.value is not None]
     if not named:
         return {"rows": [], "reason": words.reason(ranked[0].reason or "not_measured") if ranked else words.reason("stage_missing")}
@@ -151,7 +156,7 @@ def _mask(facts: Facts, words: Language) -> dict[str, Any]:
         "decision": decision,
         "word": words.page[f"decision_{decision}"],
         "reason": words.reason(str(reason.value)) if reason is not None else "",
-        "refiner": words.word("refiner", str(_value(facts, "mask.refiner"))),
+        "refiner": words.word("refiner", str(_value(facts, "mask.refiner") or "—")),
         "numbers": [{"id": i, "name": n, "value": f"{v} %" if share else v} for i, n, v, share in numbers],
     }
 
@@ -168,28 +173,66 @@ def _flags(facts: Facts, words: Language) -> dict[str, Any]:
     return {"flags": flags, "notes": [words.word("note", note) for note in notes], "shares": shares, "reason": reason}
 
 
-def _claim(claim: Claim, facts: Facts) -> dict[str, Any]:
-    """A claim with the sources of its facts as badges and their values as the text shown on hover."""
-    known = [fact for fact_id in claim.facts if (fact := facts.get(fact_id)) is not None]
+def _claim(claim: Claim, ledger: Corrected) -> dict[str, Any]:
+    """A claim with the sources of its facts as badges, their values as the text shown on hover, and what was corrected in them."""
+    known = [fact for fact_id in claim.facts if (fact := ledger.facts.get(fact_id)) is not None]
     sources = list(dict.fromkeys(fact.source for fact in known))
     title = "\n".join(f"{row['name']}: {row['value']}" for row in map(ledger_row, known))
-    return {"text": claim.text.replace(" %", "\u00a0%"), "facts": " ".join(claim.facts), "sources": sources, "title": title}
+    was = [f"{a.name}: {a.before} → {a.after} ({a.correction.reviewer})" for a in ledger.of(claim.facts) if a.state == "applied"]
+    return {"text": claim.text.replace(" %", "\u00a0%"), "facts": " ".join(claim.facts), "sources": sources, "title": title, "was": was}
+
+
+def _correction(applied: Applied, words: Language) -> dict[str, str]:
+    """One line of the table of corrections: both values and whose they are."""
+    return {
+        "fact": applied.correction.fact,
+        "name": applied.name,
+        "before": applied.before,
+        "after": applied.after,
+        "reviewer": applied.correction.reviewer,
+        "state": words.page[f"state_{applied.state}"],
+    }
+
+
+def _correctable(context: ImagePageContext) -> str:
+    """Return what the page's script needs to let a clinician correct the claims, as JSON that is safe inside a script element."""
+    words = context.report.words()
+    named = {fact_id for claim in context.report.claims for fact_id in claim.facts}
+    corrected = {applied.correction.fact for applied in context.ledger.corrections}
+    labels = ("keep", "wrong", "withdraw", "all", "done", "count", "images", "hint")
+    facts = [
+        {
+            "id": fact.id,
+            "name": fact.name,
+            "value": " ".join(part for part in (fact.text, fact.unit) if part),
+            "seen": seen_of(fact),
+            "words": [words.level_word(fact.criterion, n) for n in range(1, 6)] if fact.id in LEVELLED and fact.level is not None else [],
+            "corrected": fact.id in corrected,
+        }
+        for fact in context.ledger.measured
+        if fact.id in named and fact.value is not None
+    ]
+    data = {
+        "format": FORMAT,
+        "image_id": context.ledger.facts.image_id,
+        "facts": facts,
+        "words": {label: words.page[f"correct_{label}"] for label in labels} | {"level": words.page["level"]},
+    }
+    return in_script(data)
+
+
+def in_script(data: Any) -> str:
+    """Return data as compact JSON that cannot end a script element."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def ledger_row(fact: Fact) -> dict[str, str]:
     """Return a fact as the text of one line of the ledger."""
-    if fact.value is None:
-        value = f"— ({fact.reason})"
-    elif fact.is_number:
-        value = fact.stated()
-    elif isinstance(fact.value, tuple):
-        value = ", ".join(fact.value) or "none"
-    else:
-        value = {True: "yes", False: "no"}.get(fact.value, str(fact.value)) if isinstance(fact.value, bool) else str(fact.value)
     interval = f"{fact.stated(fact.low)} – {fact.stated(fact.high)}" if fact.low is not None and fact.high is not None else ""
     level = f"{fact.level} ({fact.level_word})" if fact.level is not None else ""
     unit = fact.unit if fact.value is not None else ""
-    return {"id": fact.id, "name": fact.name, "value": value, "unit": unit, "interval": interval, "level": level, "source": fact.source}
+    return {"id": fact.id, "name": fact.name, "value": fact.text, "unit": unit, "interval": interval, "level": level, "source": fact.source}
 
 
 def _pairs(points: tuple[float, ...]) -> list[tuple[float, float]]:

@@ -83,6 +83,17 @@ class Fact:
         return f"{percent:.{decimals}f}"
 
     @property
+    def text(self) -> str:
+        """The value as a plain text at its stated rounding, without its unit; a dash and the reason where there is none."""
+        if self.value is None:
+            return f"— ({self.reason})"
+        if isinstance(self.value, tuple):
+            return ", ".join(self.value) or "none"
+        if isinstance(self.value, bool):
+            return "yes" if self.value else "no"
+        return self.stated() if self.is_number else str(self.value)
+
+    @property
     def number(self) -> float:
         """The value as a number; 0.0 where it is none (ask :attr:`is_number` first)."""
         return float(self.value) if isinstance(self.value, int | float) else 0.0
@@ -128,6 +139,10 @@ class Facts:
         """Return the fact if it is there and has a value."""
         fact = self._by_id.get(fact_id)
         return fact if fact is not None and fact.value is not None else None
+
+    def descriptors(self) -> tuple[Fact, ...]:
+        """Return the facts of the ranked descriptors, in order; a corrected one is still among them."""
+        return tuple(fact for fact in self.facts if fact.id.startswith("descriptor."))
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the ledger as JSON; :meth:`from_json` is its inverse."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from cefm_core.reports.contexts import GalleryItem, RunPageContext, StageSummary
+from cefm_core.reports.image_view import in_script
 
 SHOWN_REJECTS = 100
 _UNIT_SCALE = ("accuracy", "sensitivity", "specificity", "auc", "dice", "jaccard", "f1", "cosine", "ece", "brier", "prevalence")
@@ -160,9 +160,8 @@ def _gallery_json(items: tuple[GalleryItem, ...]) -> str:
             list(item.levels),
             None if item.tds is None else round(item.tds, 2),
             item.decision,
-            list(item.flags),
+            [*item.flags, *(["corrected"] if item.corrected else [])],
         ]
         for item in items
     ]
-    text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return in_script(rows)

@@ -83,8 +83,10 @@ def _total(fact: Fact, words: Language) -> Claim:
 
 def _visual(facts: Facts, words: Language) -> list[Claim]:
     claims = _colours(facts, words)
-    ranked = [fact for fact in facts if fact.source == "descriptor"]
+    ranked = facts.descriptors()
     named = [fact for fact in ranked if fact.value is not None]
+    if not named and ranked[0].source == "clinician":
+        return [*claims, _claim("visual", words.phrases["descriptors_marked"], *ranked)]
     if not named:
         text = words.phrases["descriptors_missing"].format(reason=words.reason(ranked[0].reason or "not_measured"))
         return [*claims, _claim("visual", text, ranked[0])]
@@ -183,6 +185,22 @@ def _quality(facts: Facts, words: Language) -> list[Claim]:
     if recorded:
         parts = [words.phrases[f"recorded.{f.id}"].format(value=words.word(f.id.removeprefix("meta."), str(f.value))) for f in recorded]
         claims.append(_claim("quality", words.phrases["recorded"].format(list=_join(parts, words)), *recorded))
+    return claims + _corrections(facts, words)
+
+
+def _corrections(facts: Facts, words: Language) -> list[Claim]:
+    """Say what a clinician corrected, and that the model did not hear of it."""
+    levels = [fact for fact in facts if fact.source == "clinician" and fact.value is not None]
+    wrong = [fact for fact in facts if fact.source == "clinician" and fact.value is None]
+    claims = []
+    if levels:
+        names = _join([words.names[fact.id] for fact in levels], words)
+        claims.append(_claim("quality", words.phrases["corrected_levels"].format(list=names), *levels))
+    if wrong:
+        claims.append(_claim("quality", words.phrases["corrected_wrong"], *wrong))
+    probability = facts.measured("model.p_melanoma")
+    if probability is not None and claims:
+        claims.append(_claim("quality", words.phrases["corrected_probability"], probability))
     return claims
 
 
@@ -192,7 +210,7 @@ def _mask(facts: Facts, words: Language) -> Claim:
         return _claim("quality", words.phrases["mask_missing"].format(reason=words.reason(decision.reason or "not_measured")), decision)
     accepted = decision.value == "accepted"
     used = [decision]
-    parts = {"agreement": "", "area": "", "refiner": "", "reason": ""}
+    parts = {"agreement": "", "area": ""}
     for key, fact_id, phrase in (
         ("agreement", "mask.agreement_dice", "agreement" if accepted else "agreement_kept"),
         ("area", "mask.area_share", "area"),
@@ -202,11 +220,11 @@ def _mask(facts: Facts, words: Language) -> Claim:
             used.append(fact)
             parts[key] = words.phrases[phrase].format(value=_number(fact, words))
     named = facts.measured("mask.refiner" if accepted else "mask.decision_reason")
-    if named is not None:
-        used.append(named)
-    parts["refiner"] = words.word("refiner", str(named.value)) if named is not None else words.word("refiner", "unknown")
-    parts["reason"] = words.reason(str(named.value)) if named is not None else words.reason("not_measured")
-    return _claim("quality", words.phrases["mask_accepted" if accepted else "mask_kept"].format(**parts), *used)
+    phrase = "mask_accepted" if accepted else "mask_kept"
+    if named is None:
+        return _claim("quality", words.phrases[f"{phrase}_plain"].format(**parts), *used)
+    said = {"refiner": words.word("refiner", str(named.value)), "reason": words.reason(str(named.value))}
+    return _claim("quality", words.phrases[phrase].format(**parts, **said), *used, named)
 
 
 def _flags(facts: Facts, words: Language) -> Claim:

@@ -16,6 +16,8 @@ TABLE = Table(
         Column("text", "string", "The report as plain text"),
         Column("claims_json", "string", "The claims as JSON, each with the ids of the facts it rests on"),
         Column("facts_json", "string", "The ledger of facts as JSON"),
+        Column("correction_count", "int", "Corrections of clinicians that stand for the image", minimum=0),
+        Column("corrections_json", "string", "What became of each: fact, value before and after, reviewer's code, whether it was applied"),
         Column("claim_count", "int", "Claims in the report", minimum=1),
         Column("reasons", "strings", "What the checker or the endpoint objected to in answers that were not published: `code: sentence`"),
         Column("llm_model", "string", "Model at the endpoint that was asked, or null", nullable=True),

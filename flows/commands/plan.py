@@ -9,6 +9,7 @@ from cefm_core.stages import STAGES
 from storage import keys
 from storage.refs import FileRef
 from storage.versions import latest_number, read_outputs
+from tasks.collect_corrections import collect_corrections
 from tasks.context import RunContext
 from tasks.row_stage import make_plan
 from tasks.rows import row_stage
@@ -25,6 +26,8 @@ def plan_run(context: RunContext) -> list[dict[str, Any]]:
     scanned = scan_source.fn(context)
     published = read_outputs(opened) if latest_number(opened) else {}
     upstream: dict[str, FileRef] = published | {"source_listing": scanned.files["source_listing"]}
+    if "manifest" in published:
+        upstream |= collect_corrections.fn(context, published["manifest"]).files
     found = []
     for stage in STAGES:
         contract = getattr(import_module(f"tasks.{stage.name}"), "STAGE", None)

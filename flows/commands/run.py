@@ -42,12 +42,19 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
 
     opened = Store.open(store)
     base = latest_number(opened)
-    source = read_version(opened)["source"]
+    before = read_version(opened)
+    source = before["source"]
     context = RunContext(source=source, store=store, config=config, refresh=refresh)
     result = _start(flow_name, context)
-    version = publish(opened, base, context.run_id, read_outputs(opened) | result.outputs, source)
+    outputs = read_outputs(opened) | result.outputs
+    version = publish(opened, base, context.run_id, outputs, source)
     say("\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages))
     say(f"version {version} of {opened.uri}")
+    if version != base:
+        from flows.redraw import redraw
+
+        page = redraw(context, result, outputs, version, before["run_id"])
+        say(f"report: {page}" if page else "the run page is not re-drawn: `cefm run` draws it")
     if as_json:
         stages = [record.model_dump() for record in result.stages]
         print(json.dumps({"run_id": context.run_id, "store": opened.uri, "version": version, "stages": stages}), flush=True)

@@ -11,6 +11,7 @@ import time
 from cefm_core.reports.checker import check_report
 from cefm_core.reports.checker_score import measure_checker, summary, table
 from cefm_core.reports.contexts import ImagePageContext
+from cefm_core.reports.corrections import Corrected
 from cefm_core.reports.pages import image_page
 from cefm_core.reports.sample_facts import sample_facts
 from cefm_core.reports.template_writer import write_report
@@ -29,7 +30,7 @@ def run(quick: bool) -> str:
     some = list(zip(ledgers, reports, strict=True))[: 100 if quick else 1000]
     verdicts, checking = _timed(lambda: [check_report(facts, report) for facts, report in some])
     path = "M10 10L90 10L90 90Z"
-    contexts = [ImagePageContext(facts, report, "a.jpg", 400, 300, path, path) for facts, report in some[:200]]
+    contexts = [ImagePageContext(Corrected(facts, facts), report, "a.jpg", 400, 300, path, path) for facts, report in some[:200]]
     pages, drawing = _timed(lambda: [image_page(context) for context in contexts])
     scores = measure_checker(15 if quick else 1000)
     recall, alarms = summary(scores)

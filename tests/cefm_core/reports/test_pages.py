@@ -12,6 +12,7 @@ import pytest
 
 from cefm_core.reports.claims import Claim, Report
 from cefm_core.reports.contexts import Figure, GalleryItem, GateResult, ImagePageContext, RejectRow, RunPageContext, StageSummary
+from cefm_core.reports.corrections import Corrected
 from cefm_core.reports.facts import collect_facts
 from cefm_core.reports.pages import image_page, run_page
 from cefm_core.reports.run_view import duration
@@ -57,7 +58,7 @@ class Outline(HTMLParser):
 @pytest.fixture
 def image_context(facts):
     return ImagePageContext(
-        facts=facts,
+        ledger=Corrected(facts, facts),
         report=write_report(facts),
         image_href="../../picture/a.jpg",
         width_px=400,
@@ -161,14 +162,18 @@ def test_every_claim_leads_to_facts_that_are_on_the_page(image_context):
 def test_an_abstaining_fitted_image_says_both(rows, image_context):
     rows["prediction"] |= {"abstain": True, "split": "train"}
     facts = collect_facts("a", **rows)
-    page = Outline(image_page(replace(image_context, facts=facts, report=write_report(facts), status="fallback", reasons=("llm_cut: x",))))
+    page = Outline(
+        image_page(
+            replace(image_context, ledger=Corrected(facts, facts), report=write_report(facts), status="fallback", reasons=("llm_cut: x",))
+        )
+    )
     assert "its probability is not to be used" in page.text and "The model was fitted on this image" in page.text
     assert "the template text stands in" in page.text and "llm_cut: x" in page.text
 
 
 def test_a_page_of_nothing_measured_is_drawn():
     facts = collect_facts("empty")
-    page = Outline(image_page(ImagePageContext(facts, write_report(facts), None, 1, 1)))
+    page = Outline(image_page(ImagePageContext(Corrected(facts, facts), write_report(facts), None, 1, 1)))
     assert page.open == [] and "The picture is not available." in page.text and not page.all("image")
 
 
@@ -176,7 +181,13 @@ def test_nothing_from_outside_becomes_markup(image_context, run_context):
     facts = collect_facts(EVIL)
     report = Report((Claim("risk", EVIL, (EVIL,)),))
     hostile = replace(
-        image_context, facts=facts, report=report, image_href=EVIL, lineage=((EVIL, EVIL),), reasons=(EVIL,), coarse_path=EVIL
+        image_context,
+        ledger=Corrected(facts, facts),
+        report=report,
+        image_href=EVIL,
+        lineage=((EVIL, EVIL),),
+        reasons=(EVIL,),
+        coarse_path=EVIL,
     )
     run = replace(
         run_context,
@@ -188,7 +199,7 @@ def test_nothing_from_outside_becomes_markup(image_context, run_context):
         details=((EVIL, EVIL),),
         gates=(GateResult(EVIL, False, 1, (EVIL,)),),
     )
-    for page, scripts in ((image_page(hostile), 1), (run_page(run), 2)):
+    for page, scripts in ((image_page(hostile), 2), (run_page(run), 2)):
         outline = Outline(page)
         assert len(outline.all("script")) == scripts and outline.open == [] and "<script>alert" not in page
 

@@ -1,0 +1,65 @@
+"""The run page after a later stage ran alone: what the run before it said, with what is new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cefm_core.errors import IntegrityError
+from flows.lineage import commit
+from flows.stage_run import FlowResult
+from flows.summary import object_url
+from storage import keys
+from storage.refs import FileRef
+from storage.store import Store
+from storage.versions import record_run
+from tasks.context import RunContext
+from tasks.publish_site import publish_site
+
+
+def site_of(result: FlowResult) -> dict[str, Any]:
+    """Return what a run page says beside its tables, as plain values for the run record."""
+    stages = [record.model_dump() | {"cached": record.cached} for record in result.stages]
+    return {"stages": stages, "gates": result.gates, "facts": result.facts}
+
+
+def redraw(context: RunContext, result: FlowResult, outputs: dict[str, FileRef], version: int, before: str) -> str | None:
+    """Draw the run page of a version that a later stage published, and record the run.
+
+    Args:
+        context: The run of the later stage.
+        result: What it did.
+        outputs: All outputs of the version.
+        version: Its number.
+        before: Identifier of the run that published the version before.
+
+    Returns:
+        Address of the page, or None where the run before left no record of its own page.
+    """
+    store = context.open_store()
+    site = _site_before(store, before)
+    if site is None:
+        return None
+    new = site_of(result)
+    site = {
+        "stages": _merged(site["stages"], new["stages"], "name"),
+        "gates": _merged(site["gates"], new["gates"], "table"),
+        "facts": site["facts"] | new["facts"] | {"version": version, "commit": commit()},
+    }
+    page = publish_site.fn(context, outputs, site["stages"], site["gates"], site["facts"])["run_page"]
+    plain = {name: ref.model_dump() for name, ref in outputs.items()}
+    record = {"run_id": context.run_id, "version": version, "outputs": plain, "site": site, "commit": commit()}
+    record_run(store, context.run_id, record | {"context": context.model_dump(mode="json")})
+    return object_url(context.store, page)
+
+
+def _site_before(store: Store, run_id: str) -> dict[str, Any] | None:
+    try:
+        return store.read_json(keys.run_key(run_id, "run.json")).get("site")
+    except IntegrityError:
+        return None
+
+
+def _merged(before: list[dict[str, Any]], new: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Replace entries of the same name, in place; what was not there before comes last."""
+    entries = {entry[key]: entry for entry in before} | {entry[key]: entry for entry in new}
+    return list(entries.values())
