@@ -8,12 +8,16 @@ Everything provider-specific comes from the provider's own environment variables
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cefm_core.errors import ConfigurationError
 
+T = TypeVar("T")
+_PAUSES_S = (0.1, 0.5, 2.0)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "GOOGLE_STORAGE_ENDPOINT")
 # Any of these names a way to credentials; with none of them and an endpoint of one's own there are none to be found.
 _AWS_CREDENTIALS = (
@@ -37,6 +41,12 @@ def local_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
+def object_url(store: str, key: str) -> str:
+    """Return the address of an object of a store: a ``file://`` URL for a local one."""
+    folder = local_path(store)
+    return (folder / key).as_uri() if folder else f"{store}/{key}"
+
+
 def open_remote(uri: str) -> Any:
     """Return the obstore backend of a remote URI; nothing is asked of the server yet.
 
@@ -56,6 +66,18 @@ def open_remote(uri: str) -> Any:
         return from_url(uri, client_options=options, retry_config=retries)  # type: ignore[call-overload]  # one overload a provider
     except Exception as error:  # the backend raises many types; each is the same fault to the user
         raise ConfigurationError(f"{uri}: cannot be opened ({first_line(error)}); check the URI and the provider's variables") from error
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Do what the backend does not do again by itself when a connection breaks: conditional writes, and listings already begun."""
+    from obstore.exceptions import GenericError
+
+    for pause in _PAUSES_S:
+        try:
+            return call()
+        except GenericError:
+            time.sleep(pause)
+    return call()
 
 
 def first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cefm_core.errors import ConfigurationError, IntegrityError
 from storage import keys
-from storage.backends import first_line, local_path, normalise_uri, open_remote
+from storage.backends import first_line, local_path, normalise_uri, open_remote, patiently
 from storage.refs import FileRef, digest_of, sha256_of
 
 _IO_THREADS = 8
@@ -71,13 +71,17 @@ class Store:
         return self.put(keys.object_key(kind, sha256_of(data), suffix), data)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write ``data`` under ``key`` only if nothing is there; return whether this caller won."""
+        """Write ``data`` under ``key`` only if nothing is there; return whether this caller won.
+
+        An answer may be lost although the write was done, and a write asked for again then finds itself: whoever finds exactly the own
+        bytes has won.
+        """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
-            self._backend.put(key, data, mode="create")
+            patiently(lambda: self._backend.put(key, data, mode="create"))
         except (AlreadyExistsError, PreconditionError):
-            return False
+            return self.read(key) == data
         return True
 
     def read(self, key: str) -> bytes:
@@ -118,12 +122,15 @@ class Store:
 
     def keys_below(self, prefix: str) -> list[str]:
         """Return every key below ``prefix``, sorted."""
-        return sorted(str(entry["path"]) for entry in self._backend.list(prefix + "/").collect())
+        return sorted(str(entry["path"]) for entry in self._entries(prefix))
 
     def keys_by_age(self, prefix: str) -> list[str]:
         """Return every key below ``prefix``, oldest first."""
-        entries = self._backend.list(prefix + "/").collect()
-        return [str(entry["path"]) for entry in sorted(entries, key=lambda entry: (entry["last_modified"], entry["path"]))]
+        entries = sorted(self._entries(prefix), key=lambda entry: (entry["last_modified"], entry["path"]))
+        return [str(entry["path"]) for entry in entries]
+
+    def _entries(self, prefix: str) -> list[Any]:
+        return patiently(lambda: list(self._backend.list(prefix + "/").collect()))
 
     def put_json(self, key: str, value: Any) -> FileRef:
         """Write ``value`` as canonical JSON under ``key``."""
@@ -132,14 +139,31 @@ class Store:
         return self.put(key, canonical_json(value))
 
     def read_json(self, key: str) -> Any:
-        """Return the JSON value under ``key``."""
+        """Return the JSON value under ``key``.
+
+        Raises:
+            IntegrityError: Nothing is there, or it is no JSON.
+        """
         import json
 
-        return json.loads(self.read(key))
+        try:
+            return json.loads(self.read(key))
+        except ValueError as error:
+            raise IntegrityError(f"store {self.uri}: {key} is not whole ({error}); run again to re-make it") from error
 
     def put_work(self, value: Any) -> FileRef:
         """Write a work list under its own digest."""
         return self.put_json(keys.work_key(digest_of(value)), value)
+
+    def read_work(self, ref: FileRef) -> Any:
+        """Return a work list, verified: what is done to an image is decided by it.
+
+        Raises:
+            IntegrityError: It is missing or altered.
+        """
+        import json
+
+        return json.loads(self.get(ref))
 
 
 def _open_backend(uri: str) -> Any:

@@ -84,9 +84,17 @@ def publish(store: Store, base: int, run_id: str, outputs: dict[str, FileRef], s
     """
     plain = {name: ref.model_dump() for name, ref in sorted(outputs.items())}
     latest = latest_number(store)
-    if latest and read_version(store, latest)["outputs"] == plain:
+    if latest and _published(store, latest) == plain:
         return latest
     body = canonical_json({"number": base + 1, "run_id": run_id, "source": source, "outputs": plain})
     if latest != base or not store.put_new(keys.version_key(base + 1), body):
         raise ConflictError(f"store {store.uri}: another run published version {base + 1} first; run again to publish on top of it")
     return base + 1
+
+
+def _published(store: Store, number: int) -> Any:
+    """Return the outputs of a version, or None where its record is damaged: the next one is published then."""
+    try:
+        return read_version(store, number)["outputs"]
+    except IntegrityError:
+        return None

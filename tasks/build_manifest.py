@@ -8,13 +8,13 @@ from typing import Any
 from cefm_core.errors import BadItemError
 from cefm_core.tables import image_facts, manifest, rejects, source_listing
 from storage.parquet import read_rows, write_rows
-from storage.refs import FileRef, sha256_of
+from storage.refs import FileRef, digest_of, sha256_of
 from storage.source import Source
 from storage.store import Store
 from tasks.caching import fingerprint, row_key
 from tasks.context import RunContext
 from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
-from tasks.source_names import beside_bytes, classified_names, joined_metadata
+from tasks.source_names import beside_bytes, classified_names, joined_metadata, what_it_says
 from tasks.stage_task import as_cached, stage_task
 from tasks.table_stage import Outputs, remember
 
@@ -70,12 +70,12 @@ def build_manifest(context: RunContext, fingerprint: str, work: FileRef, label: 
 @stage_task
 def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, label: str = "build_manifest: assemble") -> Outputs:
     """Join what was found with the metadata, group duplicates and split by group."""
-    tables = {uri: beside_bytes(uri) for uri in context.metadata}
+    metadata = joined_metadata({uri: beside_bytes(uri) for uri in context.metadata})
     duplicates = beside_bytes(context.duplicates) if context.duplicates else None
     print_ = fingerprint(
         "build_manifest", context.config.manifest.model_dump(mode="json"), {}, ("cefm_core.manifest.assemble", "cefm_core.tables.manifest")
     )
-    inputs = {"listing": listing.sha256, "facts": facts.sha256, "metadata": [sha256_of(data) for data in tables.values()]}
+    inputs = {"listing": listing.sha256, "facts": facts.sha256, "metadata": digest_of(what_it_says(metadata))}
     inputs |= {"duplicates": sha256_of(duplicates)} if duplicates is not None else {}
 
     def make(store: Store) -> Outputs:
@@ -85,7 +85,7 @@ def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, lab
         known = {row["image_id"]: row for row in read_rows(store, facts)}
         inspected = [{**row, **known[row["image_id"]]} for row in read_rows(store, listing) if row["image_id"] in known]
         listed = read_duplicate_list(duplicates, str(context.duplicates)) if duplicates is not None else None
-        assembled = assemble(inspected, joined_metadata(tables), context.config.manifest, listed)
+        assembled = assemble(inspected, metadata, context.config.manifest, listed)
         rows = [{**row, "row_key": row_key(print_.digest, {k: v for k, v in row.items() if k != "row_key"})} for row in assembled.rows]
         files = {"manifest": write_rows(store, manifest.TABLE, rows), "rejects": write_rows(store, rejects.TABLE, assembled.rejects)}
         return Outputs(files=files, summary=_assembly(len(rows), assembled))

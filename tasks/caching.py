@@ -1,7 +1,7 @@
 """Every cache key of the pipeline, and when a hit is believed.
 
 A stage's *fingerprint* covers what its outputs depend on besides their inputs: the stage's settings, the digests of its weights, the
-source of its task and of every core module that it reaches through imports (with the data files beside them), and the
+source of its task and of every module of tasks and core that it reaches through imports (with the data files beside them), and the
 versions of the libraries those modules use. Comments, docstrings and formatting do not count; neither do workers, device or batch size.
 
 A row's or table's *key* is the fingerprint with the inputs. A hit counts only if its outputs exist with their digests.
@@ -17,12 +17,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from storage.refs import digest_of, sha256_of
+from storage import keys
+from storage.refs import canonical_json, digest_of, sha256_of
+from storage.store import Store
 
 _ROOT = Path(__file__).resolve().parent.parent
 _CORE = "cefm_core"
-# Settings reach the key by their values, errors by what they prevent; neither module decides a computed byte.
-_OUTSIDE_KEYS = {f"{_CORE}.config", f"{_CORE}.errors", f"{_CORE}.stages"}
+# Settings reach the key by their values, errors by what they prevent; neither module decides a computed byte. Nor do the modules of this
+# layer that move bytes without looking into them.
+_OUTSIDE_KEYS = {f"{_CORE}.config", f"{_CORE}.errors", f"{_CORE}.stages"} | {
+    f"tasks.{name}" for name in ("caching", "context", "llm_endpoint", "row_stage", "rows", "stage_task", "table_stage")
+}
 _NOT_DATA = {".py", ".pyc", ".md", ".typed", ".safetensors"}
 
 
@@ -59,6 +64,13 @@ def fingerprint(stage: str, settings: dict[str, Any], weights: dict[str, str], e
     return Fingerprint(stage, parts)
 
 
+def write_down(store: Store, print_: Fingerprint) -> None:
+    """Keep in the store what a fingerprint stands for, for ``cefm why``; a document that was damaged is written anew."""
+    key, data = keys.fingerprint_key(print_.stage, print_.digest), canonical_json({"stage": print_.stage, "parts": print_.parts})
+    if not store.put_new(key, data) and store.read(key) != data:
+        store.put(key, data)
+
+
 def row_key(stage_digest: str, inputs: dict[str, Any]) -> str:
     """Key of one row: the stage's fingerprint with the inputs of that row (plain JSON values)."""
     return digest_of([stage_digest, inputs])
@@ -76,7 +88,7 @@ def code_parts(entries: tuple[str, ...]) -> dict[str, str]:
 
 
 def _closure(entries: tuple[str, ...]) -> tuple[dict[str, Path], set[str]]:
-    """Follow imports, wherever in a module they stand, through the core; return its modules and the libraries used."""
+    """Follow imports, wherever in a module they stand, through tasks and core; return their modules and the libraries used."""
     found: dict[str, Path] = {}
     libraries: set[str] = set()
     queue = list(entries)
@@ -87,7 +99,7 @@ def _closure(entries: tuple[str, ...]) -> tuple[dict[str, Path], set[str]]:
             continue
         found[name] = path
         imports = _imports(name, path, path.stat().st_mtime_ns)
-        queue += [target for target in imports if target.split(".")[0] == _CORE]
+        queue += [target for target in imports if target.split(".")[0] in (_CORE, "tasks")]
         libraries |= {target.split(".")[0] for target in imports} - sys.stdlib_module_names - {_CORE, "storage", "tasks", "flows"}
     return dict(sorted(found.items())), libraries
 

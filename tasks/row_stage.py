@@ -10,20 +10,21 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
 from cefm_core.config import CefmConfig, RuntimeConfig
-from cefm_core.errors import BadItemError, CefmError
+from cefm_core.errors import BadItemError, CefmError, IntegrityError
 from cefm_core.tables import rejects as rejects_table
 from cefm_core.tables.schema import Table
 from storage import keys
 from storage.parquet import read_rows, table_bytes, write_rows
 from storage.refs import FileRef, canonical_json, digest_of, sha256_of
 from storage.store import Store
-from tasks.caching import Fingerprint, fingerprint, row_key
+from tasks.caching import Fingerprint, fingerprint, row_key, write_down
 from tasks.context import RunContext
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ Rows = dict[str, Row]
 
 # Fewer images than this are not worth a task of their own.
 _LEAST_SHARD = 16
+_IO_THREADS = 8
 # Rejects whose cause may be gone at the next run: they are counted, but asked for again.
 _PASSING = {"unreadable", "source_changed", "processing_failed"}
 
@@ -119,7 +121,7 @@ def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) 
     """
     store = context.open_store()
     print_ = stage.fingerprint(context.config)
-    store.put_new(keys.fingerprint_key(stage.name, print_.digest), canonical_json({"stage": stage.name, "parts": print_.parts}))
+    write_down(store, print_)
     wanted = [
         {**values, "row_key": row_key(print_.digest, values)}
         for values in map(stage.inputs, _joined(store, {name: tables[name] for name in stage.upstream}))
@@ -150,7 +152,7 @@ def run_shard(
         process: Turns a batch of work items into outputs, in order; raises BadItemError for what it cannot process.
     """
     store = context.open_store()
-    items: list[Row] = store.read_json(work.key)
+    items: list[Row] = store.read_work(work)
     rows: list[Row] = []
     rejected: list[Row] = []
     for batch in _batches(items, context.config.runtime.batch_size):
@@ -171,7 +173,7 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
         CefmError: A planned image has neither a row nor a reject.
     """
     store = context.open_store()
-    wanted: list[str] = store.read_json(plan.expected.key)
+    wanted: list[str] = store.read_work(plan.expected)
     rows, rejected = _parts(store, stage, plan.fingerprint, set(wanted))
     lost = [key for key in wanted if key not in rows and key not in rejected]
     if lost:
@@ -221,25 +223,36 @@ def _parts(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -
     """Read every committed part of a fingerprint; a part that cannot be verified counts as never written."""
     rows: Rows = {}
     rejected: Rows = {}
-    for record_key in store.keys_below(keys.part_folder(stage.name, fingerprint_)):
-        if not record_key.endswith(".json"):
-            continue
-        try:
-            record = store.read_json(record_key)
-            part = read_rows(store, FileRef(**record["table"]))
-        except (CefmError, ValueError, KeyError) as error:
-            logger.warning("%s: part %s is not believed (%s)", stage.name, record_key, error)
-            continue
+    record_keys = [key for key in store.keys_below(keys.part_folder(stage.name, fingerprint_)) if key.endswith(".json")]
+    with ThreadPoolExecutor(_IO_THREADS) as pool:
+        found = list(pool.map(lambda key: _read_part(store, stage, key), record_keys))
+    for part, refused in found:
         # A row that was asked for again stands in two parts; the settled one counts, whatever the parts are called.
         rows |= {row["row_key"]: row for row in part if row["row_key"] in wanted and (row["row_key"] not in rows or stage.settled(row))}
-        rejected |= {row["row_key"]: row for row in record["rejects"] if row["row_key"] in wanted}
+        rejected |= {row["row_key"]: row for row in refused if row["row_key"] in wanted}
     return rows, rejected
+
+
+def _read_part(store: Store, stage: RowStage, record_key: str) -> tuple[list[Row], list[Row]]:
+    """Return the rows and rejects of a committed part; none of it where its record is not what its name promises."""
+    try:
+        record = store.read_json(record_key)
+        if not record_key.endswith(f"/{_part_name(record['table']['sha256'], record['rejects'])}.json"):
+            raise IntegrityError("the record is altered")
+        return read_rows(store, FileRef(**record["table"])), record["rejects"]
+    except (CefmError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s: part %s is not believed (%s)", stage.name, record_key, error)
+        return [], []
+
+
+def _part_name(table_sha256: str, rejected: list[Row]) -> str:
+    return digest_of([table_sha256, rejected])
 
 
 def _commit_part(store: Store, stage: RowStage, fingerprint_: str, rows: list[Row], rejected: list[Row]) -> None:
     folder = keys.part_folder(stage.name, fingerprint_)
     data = table_bytes(stage.table.to_arrow(rows))
-    name = digest_of([sha256_of(data), rejected])
+    name = _part_name(sha256_of(data), rejected)
     table = store.put(f"{folder}/{name}.parquet", data)
     record = {"table": table.model_dump(), "rejects": rejected}
     store.put(f"{folder}/{name}.json", canonical_json(record))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cefm_core.errors import BadItemError, ConfigurationError
 from cefm_core.manifest.metadata import Metadata, merge_metadata, read_metadata
 from cefm_core.manifest.names import Classified, classify_names
@@ -42,3 +44,17 @@ def joined_metadata(tables: dict[str, bytes]) -> Metadata | None:
     """
     read = [read_metadata(data, uri) for uri, data in tables.items()]
     return merge_metadata(read) if len(read) > 1 else (read[0] if read else None)
+
+
+def what_it_says(table: Metadata | None) -> Any:
+    """Return what metadata says as plain JSON, the same whatever the order of its rows and of the columns that are not read."""
+    if table is None:
+        return None
+    rows = {
+        image_id: [row.fields, [[s.column, s.value, sorted(s.admits), s.binary] for s in row.statements], row.flags]
+        for image_id, row in table.rows.items()
+    }
+    problems = [[problem.item, problem.code, problem.message] for problem in table.problems]
+    unmapped = sorted([*key, count] for key, count in table.unmapped.items())
+    facts = [table.name, table.recognised, sorted(table.ignored), table.row_count, table.repeated, table.mapping_version]
+    return [rows, problems, unmapped, facts]

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from cefm_core.errors import IntegrityError
 from storage import keys
-from storage.refs import FileRef, canonical_json, digest_of
+from storage.refs import FileRef, digest_of
 from storage.store import Store
-from tasks.caching import Fingerprint
+from tasks.caching import Fingerprint, write_down
 from tasks.context import RunContext
 
 logger = logging.getLogger(__name__)
@@ -50,16 +50,20 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
     found = None if print_.stage in context.refresh else _recorded(store, key)
     if found is not None:
         return found.model_copy(update={"cached": True})
-    store.put_new(keys.fingerprint_key(print_.stage, print_.digest), canonical_json({"stage": print_.stage, "parts": print_.parts}))
+    write_down(store, print_)
     outputs = make(store)
-    store.put_json(key, outputs.model_dump(exclude={"cached"}))
+    plain = outputs.model_dump(exclude={"cached"})
+    store.put_json(key, {"outputs": plain, "sha256": digest_of(plain)})
     return outputs
 
 
 def _recorded(store: Store, key: str) -> Outputs | None:
     try:
-        outputs = Outputs(**store.read_json(key))
-    except (IntegrityError, ValueError, TypeError):
+        record = store.read_json(key)
+        if record["sha256"] != digest_of(record["outputs"]):
+            raise IntegrityError(f"{key} is altered")
+        outputs = Outputs(**record["outputs"])
+    except (IntegrityError, ValueError, KeyError, TypeError):
         return None
     held = store.holds_all(list(outputs.files.values()))
     if not all(held):
