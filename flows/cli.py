@@ -135,7 +135,28 @@ app.command("embed", help="Embed the images of a store's latest version and trai
 app.command("train", help="Train projection heads and classifiers on a store's latest version.")(_later("train_alignment"))
 app.command("evaluate", help="Predict and evaluate on a store's latest version.")(_later("evaluate_alignment"))
 app.command("describe", help="Rank descriptors and write reports on a store's latest version.")(_later("write_reports"))
-app.command("report", help="Write reports on a store's latest version.")(_later("write_reports"))
+
+
+@app.command()
+def report(
+    image_id: Annotated[str | None, typer.Argument(metavar="[IMAGE]", help="Only hand out the published report on this image")] = None,
+    store: StoreOption = _STORE,
+    form: Annotated[str, typer.Option("--format", help="With IMAGE: text, markdown, html or pdf")] = "text",
+    out: Annotated[Path | None, typer.Option("--out", help="With IMAGE: file to write; without it, standard output")] = None,
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    refresh: RefreshOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Write reports on a store's latest version; with IMAGE, hand out one of them as a document."""
+    if image_id is None:
+        from flows.commands.run import later
+
+        later("write_reports", store, _config(settings, set_), tuple(refresh or ()), json_)
+        return
+    from flows.commands.report import hand_out
+
+    hand_out(store, image_id, form, out)
 
 
 @app.command("paper-tables")

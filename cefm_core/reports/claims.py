@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 
 from cefm_core.reports.language import Language, load_language
 
@@ -86,16 +85,6 @@ def render_markdown(report: Report) -> str:
         lines += [f"- {_markdown(c.text)} <!-- {' '.join(c.facts)} -->" for c in report.section(name)]
         lines.append("")
     return "\n".join([*lines, f"*{_markdown(words.notice)}*"]) + "\n"
-
-
-def render_html(report: Report) -> str:
-    """Return the report as an HTML fragment; each claim carries its fact ids in ``data-facts``."""
-    words = report.words()
-    parts = [f'<article class="report" lang="{escape(report.language)}">']
-    for name in SECTIONS:
-        claims = "".join(f'<li data-facts="{escape(" ".join(c.facts))}">{escape(c.text)}</li>' for c in report.section(name))
-        parts.append(f"<section><h3>{escape(words.headings[name])}</h3><ul>{claims}</ul></section>")
-    return "".join([*parts, f'<p class="notice">{escape(words.notice)}</p></article>'])
 
 
 def _block(heading: str, sentences: Iterable[str]) -> str:

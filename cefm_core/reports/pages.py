@@ -1,4 +1,4 @@
-"""The two pages of the report site, as strings: same context, same bytes; no file, clock or network is touched.
+"""The pages, as strings: same context, same bytes; no file, clock or network is touched.
 
 What is shown is decided in ``image_view`` and ``run_view``; how it looks, in ``templates/``.
 """
@@ -30,6 +30,15 @@ def run_page(context: RunPageContext) -> str:
         context: Everything on the page; see the class.
     """
     return _template("run.html.j2").render(run_view(context))
+
+
+def sheet_page(view: dict[str, Any]) -> str:
+    """Return one report as an HTML file of its own.
+
+    Args:
+        view: What it shows, from ``export.sheet_view``, with its ``picture`` as a data URI.
+    """
+    return _template("sheet.html.j2").render(view)
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 from cefm_core.errors import ConfigurationError
 from cefm_core.reports.corrections import Correction
 from flows.commands.correct import correct, given, show_corrections
+from flows.commands.report import hand_out
 from flows.redraw import redraw
 from flows.write_reports import write_reports
 from storage.backends import local_path
@@ -82,3 +83,14 @@ def test_half_a_correction_is_refused():
     for half in (("a", None, 2, False, False), ("a", "b", None, False, False), ("a", "b", 2, True, False), (None, "b", 2, False, False)):
         with pytest.raises(ConfigurationError, match="one correction is"):
             given(*half, "R1")
+
+
+def test_the_corrected_report_is_handed_out_in_every_form(copy, image, tmp_path):
+    for form, start in (("text", b"Quantitative"), ("markdown", b"## "), ("html", b"<!doctype html>"), ("pdf", b"%PDF-")):
+        hand_out(copy.store, image, form, tmp_path / "out" / f"report.{form}")
+        assert (tmp_path / "out" / f"report.{form}").read_bytes().startswith(start)
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    with pytest.raises(ConfigurationError, match="--format docx"):
+        hand_out(copy.store, image, "docx", None)
+    with pytest.raises(ConfigurationError, match="no report"):
+        hand_out(copy.store, "nobody", "text", None)
