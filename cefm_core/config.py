@@ -98,6 +98,9 @@ class RefineConfig(Settings):
         description="Weight of the coarse mask (pulled to the edges) in SAM 2's "
         "answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper",
     )
+    prompt_samples: int = Field(
+        8, ge=0, le=64, description="Prompts moved a little, from whose masks the outline's stability is measured; 0 = not measured"
+    )
     medsam_side_px: int = Field(96, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
     medsam_crop_margin: float | None = Field(
         0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image"
@@ -160,6 +163,9 @@ class AlignmentConfig(Settings):
     training_batch: int = Field(16, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
     epochs: int = Field(15, ge=1, description="Most epochs of alignment")
     patience: int = Field(5, ge=1, description="Epochs without gain on `tune` before stopping")
+    balance: Literal["none", "label", "source"] = Field(
+        "source", description="What weighs the same in the classifiers: every image, both labels, or every source and label"
+    )
     classifier_epochs: int = Field(10, ge=1, description="Epochs of each classifier")
     seeds: tuple[int, ...] = Field(
         (999, 1000, 1001, 1002, 1003), description="One model a seed; the mean of their probabilities is the prediction"

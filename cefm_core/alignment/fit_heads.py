@@ -201,22 +201,24 @@ def fit_classifier(
     classifier: nn.Module,
     model: str,
     train: tuple[Tensor, Tensor],
+    weights: Tensor,
     tune: tuple[Tensor, Tensor],
     config: AlignmentConfig,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a classifier on frozen projections with balanced class weights; each seed keeps its best epoch on `tune`.
+    """Train a classifier on frozen projections; each seed keeps its best epoch on `tune`.
 
     Args:
         classifier: Stacked classifier.
         model: ``image`` or ``clinical``, for the log.
         train: Projections (seeds, n, 128) and labels int64 (n,), both classes present.
-        tune: The same of tune; may hold no row.
+        weights: float32 (n,), how much each training image counts.
+        tune: Projections and labels of tune, both labels weighing the same as in train; may hold no row.
         config: Settings.
         progress: Called after each epoch.
     """
     (inputs, labels), seeds = train, len(config.seeds)
-    weights = len(labels) / (2 * torch.bincount(labels, minlength=2).float())
+    by_label = len(labels) / (2 * torch.bincount(labels, minlength=2).float())
     modules = nn.ModuleList([classifier])
     optimiser, keeper = _adam(modules, config), Keeper(modules, seeds, config.classifier_epochs)
     log = []
@@ -225,13 +227,13 @@ def fit_classifier(
         total, batches = np.zeros(seeds), 0
         for rows in epoch_batches(len(labels), config, epoch):
             logits = classifier(inputs.gather(1, rows[:, :, None].expand(-1, -1, inputs.shape[2])))
-            loss = _cross_entropy(logits, labels[rows], weights)
+            loss = _cross_entropy(logits, labels[rows], weights[rows])
             _step(optimiser, loss, _names(range(len(labels)), rows))
             total, batches = total + loss.detach().numpy(), batches + 1
         tune_loss = None
         if len(tune[1]):
             logits = apply_all(classifier, tune[0], seeds)
-            tune_loss = _cross_entropy(logits, tune[1].expand(seeds, -1), weights).double().numpy()
+            tune_loss = _cross_entropy(logits, tune[1].expand(seeds, -1), by_label[tune[1]]).double().numpy()
         keeper.offer(epoch, tune_loss if tune_loss is not None else -np.full(seeds, float(epoch)))
         log += _log_rows(model, f"{model}_classifier", config.seeds, epoch, total / max(batches, 1), tune_loss, np.zeros(seeds, np.int64))
         if progress:
@@ -241,9 +243,9 @@ def fit_classifier(
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross entropy per seed, (seeds,), from logits (seeds, n, 2) and labels (seeds, n)."""
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weights, reduction="none").view(labels.shape)
-    return losses.sum(1) / weights[labels].sum(1)
+    """Weighted mean cross entropy per seed, (seeds,), from logits (seeds, n, 2), labels (seeds, n) and weights (seeds, n) or (n,)."""
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    return (losses * weights).sum(1) / weights.expand(labels.shape).sum(1)
 
 
 def _adam(modules: nn.Module, config: AlignmentConfig) -> torch.optim.Adam:

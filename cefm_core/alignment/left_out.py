@@ -95,5 +95,7 @@ def without(data: AlignmentData, inside: np.ndarray) -> AlignmentData:
 
 def subset(data: AlignmentData, rows: np.ndarray) -> AlignmentData:
     """Return these rows alone."""
-    lists: dict[str, Any] = {name: [getattr(data, name)[i] for i in rows] for name in ("image_ids", "target", "split", "group_id", "source")}
+    lists: dict[str, Any] = {
+        name: [getattr(data, name)[i] for i in rows] for name in ("image_ids", "target", "split", "group_id", "source")
+    }
     return replace(data, embeddings=data.embeddings[rows], clinical=data.clinical[rows], **lists)

@@ -33,7 +33,11 @@ class LinearEnsemble:
 
 
 def fit_linear(
-    train: tuple[np.ndarray, np.ndarray], groups: np.ndarray, tune: tuple[np.ndarray, np.ndarray], seeds: Sequence[int]
+    train: tuple[np.ndarray, np.ndarray],
+    weights: np.ndarray,
+    groups: np.ndarray,
+    tune: tuple[np.ndarray, np.ndarray],
+    seeds: Sequence[int],
 ) -> tuple[LinearEnsemble, list[dict[str, Any]]]:
     """Fit the baseline: strength by tune, then one regression a seed.
 
@@ -42,6 +46,7 @@ def fit_linear(
 
     Args:
         train: Standardised embeddings (n, d) and labels (n,), both classes present.
+        weights: float64 (n,), how much each training image counts.
         groups: int64 (n,), group of each training image.
         tune: The same of tune; without both classes the default strength stands.
         seeds: Seeds of the resamples.
@@ -52,22 +57,24 @@ def fit_linear(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        strength, tune_loss = _choose_strength(train, tune)
+        strength, tune_loss = _choose_strength(train, weights, tune)
         fitted = []
         for seed in seeds:
             rows = _resampled(train[1], groups, seed) if len(seeds) > 1 else np.arange(len(groups))
-            fitted.append(_fit(train[0][rows], train[1][rows], strength))
+            fitted.append(_fit(train[0][rows], train[1][rows], weights[rows], strength))
     ensemble = LinearEnsemble(np.stack([w for w, _ in fitted]), np.array([b for _, b in fitted]), strength)
     row = {"model": "linear", "phase": "linear", "epoch": 1, "loss": None, "tune_loss": tune_loss, "kept": True, "skipped_batches": 0}
     return ensemble, [{**row, "seed": seed, "reason": "fitted_in_one_go"} for seed in seeds]
 
 
-def _choose_strength(train: tuple[np.ndarray, np.ndarray], tune: tuple[np.ndarray, np.ndarray]) -> tuple[float, float | None]:
+def _choose_strength(
+    train: tuple[np.ndarray, np.ndarray], weights: np.ndarray, tune: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float | None]:
     if len(np.unique(tune[1])) < 2:
         return DEFAULT_STRENGTH, None
     losses = []
     for strength in STRENGTHS:
-        weight, bias = _fit(*train, strength)
+        weight, bias = _fit(*train, weights, strength)
         losses.append(log_loss(tune[0] @ weight + bias, tune[1]))
     best = int(np.argmin(losses))
     return STRENGTHS[best], float(losses[best])
@@ -78,10 +85,10 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))
 
 
-def _fit(embeddings: np.ndarray, labels: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+def _fit(embeddings: np.ndarray, labels: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(embeddings.astype(np.float64), labels)
+    model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(embeddings.astype(np.float64), labels, weights)
     return model.coef_[0], float(model.intercept_[0])
 
 

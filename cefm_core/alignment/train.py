@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cefm_core.alignment.balance import balance_weights
 from cefm_core.alignment.checkpoint import TrainedAlignment, checkpoint_bytes, checkpoint_from_bytes
 from cefm_core.alignment.clinical_vector import ClinicalScale
 from cefm_core.alignment.data import AlignmentData
@@ -119,6 +120,8 @@ class _Training:
         """Fit every model of melanoma, choose among them, calibrate; returns log rows."""
         if facts["classifier_reason"] is not None:
             return []
+        import torch
+
         from cefm_core.alignment.fit_heads import fit_classifier
 
         config, labels, log = self.config, self.data.labels(), []
@@ -130,13 +133,18 @@ class _Training:
                 continue
             facts["models"] = sorted({*facts["models"], model})
             parts = [project(network, prepared, model, rows) for rows in (fit_rows, tune_rows)]
-            log += fit_classifier(classifier, model, parts[0], parts[1], config, self.progress)
+            weights = torch.from_numpy(self._weights(fit_rows)).float()
+            log += fit_classifier(classifier, model, parts[0], weights, parts[1], config, self.progress)
         rows = [rows[labels[rows] >= 0] for rows in (train, tune)]
         sets = [(prepared.embeddings[r], labels[r]) for r in rows]
-        linear, linear_log = fit_linear(sets[0], prepared.groups[rows[0]], sets[1], config.seeds)
+        linear, linear_log = fit_linear(sets[0], self._weights(rows[0]), prepared.groups[rows[0]], sets[1], config.seeds)
         tensors |= {"linear.weight": linear.weight, "linear.bias": linear.bias}
         facts["linear_strength"] = linear.strength
         return log + linear_log + self._blend(prepared, network, linear, rows[1], facts)
+
+    def _weights(self, rows: np.ndarray) -> np.ndarray:
+        source = self.data.source or [None] * len(self.data.image_ids)
+        return balance_weights(self.data.labels()[rows], [source[i] for i in rows], self.config.balance)
 
     def _blend(
         self, prepared: Prepared, network: Any, linear: LinearEnsemble, tune: np.ndarray, facts: dict[str, Any]

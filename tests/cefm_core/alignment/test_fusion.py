@@ -37,6 +37,21 @@ def test_choice_prefers_what_predicts_and_leaves_noise_out(scored):
     assert losses["image"] == pytest.approx(np.log(2), abs=0.03)
 
 
+def test_a_difference_within_one_standard_error_keeps_the_fuller_blend(scored):
+    labels, logits = scored
+    twin = logits | {"image": logits["linear"]}
+    chosen, losses = choose_blend(twin, labels, np.arange(600))
+    assert chosen == "image+clinical+linear"
+    assert losses["image+clinical"] == pytest.approx(losses["linear+clinical"])
+
+
+def test_a_clear_difference_does_not(scored):
+    labels, logits = scored
+    wrong = logits | {"clinical": 9 * logits["image"], "image": 9 * logits["image"][::-1]}
+    chosen, losses = choose_blend(wrong, labels, np.arange(600))
+    assert "linear" in chosen and losses["linear"] < losses["image"]
+
+
 @pytest.mark.parametrize("labels", [np.zeros(50, int), np.array([0, 1] * 5), np.array([0] * 40 + [1] * 4), np.array([], int)])
 def test_too_few_labels_give_plain_averages_and_no_claims(labels):
     logits = {m: np.linspace(-1, 1, len(labels)) for m in ("linear", "image")}
