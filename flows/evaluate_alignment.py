@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.stage_run import FlowResult, gate, timed
+from flows.gate import gate
+from flows.stage_run import FlowResult, timed
 from flows.upstream import needed
 from storage.refs import FileRef
 from tasks.context import RunContext

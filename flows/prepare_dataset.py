@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.stage_run import FlowResult, gate, run_row_stage, run_shards, timed
+from flows.gate import gate
+from flows.stage_run import FlowResult, run_row_stage, run_shards, timed
 from tasks.assess_images import assess_images
 from tasks.build_manifest import assemble_manifest, build_manifest, scan_source
 from tasks.context import RunContext

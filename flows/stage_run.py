@@ -16,12 +16,11 @@ from prefect.futures import as_completed
 from pydantic import BaseModel
 
 from flows.console import PROGRESS
+from flows.gate import gate
 from storage.refs import FileRef
-from tasks.check_table import check_table
 from tasks.context import RunContext
 from tasks.row_stage import Plan, Published
 from tasks.rows import plan_rows, publish_table
-from tasks.table_stage import Outputs
 
 
 class StageRecord(BaseModel):
@@ -115,20 +114,6 @@ def run_shards(context: RunContext, shard_task: Task[..., Any], tables: dict[str
         _work_through(context, shard_task, plan)
     published = publish_table.submit(context, name, plan, label=f"{name}: publish {plan.images} images").result()
     return plan, published
-
-
-def gate(
-    context: RunContext,
-    result: FlowResult,
-    table: str,
-    ref: FileRef,
-    rows: int,
-    rejected: int = 0,
-    causes: dict[str, int] | None = None,
-) -> None:
-    """Check a table; a failure stops the run."""
-    checked: Outputs = check_table.submit(context, ref, table, rows, rejected, causes or {}, label=f"check {table}").result()
-    result.gates.append(checked.summary)
 
 
 def table_of(stage: str) -> str:

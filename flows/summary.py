@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from flows.stage_run import FlowResult
-from storage.backends import local_path
+from storage.backends import object_url
 from storage.refs import FileRef
 from tasks.context import RunContext
 
@@ -63,12 +63,6 @@ def summarise(context: RunContext, result: FlowResult, version: int, site: dict[
         outputs=result.outputs,
         report_url=object_url(context.store, site["run_page"]),
     )
-
-
-def object_url(store: str, key: str) -> str:
-    """Return the address of an object: a ``file://`` URL for a local store."""
-    folder = local_path(store)
-    return (folder / key).as_uri() if folder else f"{store}/{key}"
 
 
 def summary_markdown(summary: RunSummary) -> str:

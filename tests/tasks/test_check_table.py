@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from cefm_core.tables.schema import Column, Table
-from tasks.check_table import evaluate_gate
+from tasks.check_table import contract_checks
 
 TABLE = Table(
     "things",
@@ -35,10 +35,14 @@ def frame(**changes):
     return pd.DataFrame(columns | changes)
 
 
+def failures(checked, rows=2):
+    return [check.line for check in contract_checks(checked, TABLE, rows) if not check.passed]
+
+
 def test_a_good_table_passes():
-    failures, evaluated = evaluate_gate(frame(), TABLE, 2)
-    assert failures == []
-    assert evaluated >= 10
+    checks = contract_checks(frame(), TABLE, 2)
+    assert all(check.passed for check in checks)
+    assert len(checks) >= 10
 
 
 @pytest.mark.parametrize(
@@ -54,21 +58,19 @@ def test_a_good_table_passes():
     ],
 )
 def test_a_bad_table_fails_and_names_the_column(changes, word):
-    failures, _ = evaluate_gate(frame(**changes), TABLE, 2)
-    assert len(failures) == 1
-    assert word in failures[0]
+    found = failures(frame(**changes))
+    assert len(found) == 1
+    assert word in found[0]
 
 
 def test_offending_rows_are_named():
-    failures, _ = evaluate_gate(frame(kind=["a", "c"]), TABLE, 2)
-    assert "e.g. y" in failures[0]
+    assert "1 rows, e.g. y" in failures(frame(kind=["a", "c"]))[0]
 
 
 def test_a_missing_column_is_said_first():
-    failures, _ = evaluate_gate(frame().drop(columns="weight"), TABLE, 2)
-    assert failures == ["column weight missing"]
+    assert failures(frame().drop(columns="weight")) == ["column weight missing"]
 
 
 def test_an_empty_table_and_a_wrong_count_fail():
-    assert evaluate_gate(frame().iloc[:0], TABLE, 0)[0] == ["the table is empty"]
-    assert "row count" in evaluate_gate(frame(), TABLE, 3)[0][0]
+    assert failures(frame().iloc[:0], 0) == ["the table is empty"]
+    assert "row count" in failures(frame(), 3)[0]
