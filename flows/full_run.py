@@ -6,15 +6,18 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from flows.evaluate_alignment import evaluate_alignment
+from flows.gate import gates_markdown
 from flows.lineage import commit
 from flows.preflight import preflight
 from flows.prepare_dataset import prepare_dataset
-from flows.redraw import site_of
+from flows.redraw import beside_the_run_page, site_of
 from flows.runner import sized
 from flows.stage_run import FlowResult
 from flows.summary import RunSummary, summarise, summary_markdown
 from flows.train_alignment import train_alignment
 from flows.write_reports import write_reports
+from storage import keys
+from storage.backends import object_url
 from storage.versions import latest_number, publish, record_run
 from tasks.context import RunContext
 from tasks.publish_site import publish_site
@@ -33,12 +36,15 @@ def full_run(context: RunContext) -> RunSummary:
     result.take(sized(write_reports, context)(context, result.outputs))
     result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
     version = publish(store, base, context.run_id, result.outputs, context.source)
-    result.facts |= {"version": version, "commit": commit()}
+    result.facts |= {"version": version, "commit": commit(), "links": beside_the_run_page(context, result.gates, base, version)}
     said = site_of(result)
     site = publish_site.submit(context, result.outputs, said["stages"], said["gates"], said["facts"]).result()
     summary = summarise(context, result, version, site)
     record = {"commit": commit(), "context": context.model_dump(mode="json"), "site": said}
     record_run(store, context.run_id, summary.model_dump(mode="json") | record)
     create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.title}")
+    create_markdown_artifact(
+        gates_markdown(result.gates, object_url(context.store, keys.run_key(context.run_id, "gates.html"))), key="gates"
+    )
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")
     return summary

@@ -12,7 +12,9 @@ from storage import keys
 from storage.refs import FileRef
 from storage.store import Store
 from storage.versions import record_run
+from tasks.changes_page import changes_page
 from tasks.context import RunContext
+from tasks.gate_page import gate_page
 from tasks.publish_site import publish_site
 
 
@@ -20,6 +22,16 @@ def site_of(result: FlowResult) -> dict[str, Any]:
     """Return what a run page says beside its tables, as plain values for the run record."""
     stages = [record.model_dump() | {"cached": record.cached} for record in result.stages]
     return {"stages": stages, "gates": result.gates, "facts": result.facts}
+
+
+def beside_the_run_page(context: RunContext, gates: list[dict[str, Any]], base: int, version: int) -> list[list[str]]:
+    """Write the pages that stand beside a run page: its gates, and what its version changed; return title and address of each."""
+    gate_page.fn(context, gates)
+    links = [["Gates", "gates.html"]]
+    if 0 < base < version:
+        changes_page.fn(context, base, version)
+        links.append([f"Changes since version {base}", "changes.html"])
+    return links
 
 
 def redraw(context: RunContext, result: FlowResult, outputs: dict[str, FileRef], version: int, before: str) -> str | None:
@@ -45,6 +57,7 @@ def redraw(context: RunContext, result: FlowResult, outputs: dict[str, FileRef],
         "gates": _merged(site["gates"], new["gates"], "table"),
         "facts": site["facts"] | new["facts"] | {"version": version, "commit": commit()},
     }
+    site["facts"]["links"] = beside_the_run_page(context, site["gates"], version - 1, version)
     page = publish_site.fn(context, outputs, site["stages"], site["gates"], site["facts"])["run_page"]
     plain = {name: ref.model_dump() for name, ref in outputs.items()}
     record = {"run_id": context.run_id, "version": version, "outputs": plain, "site": site, "commit": commit()}

@@ -83,6 +83,7 @@ def _page_context(
         gallery=gallery,
         model_card_href=_ROOT + outputs["model_card"].key if "model_card" in outputs else None,
         details=_details(context, facts),
+        links=tuple((title, href) for title, href in facts.get("links", ())),
     )
 
 

@@ -174,6 +174,7 @@ class RunPageContext:
         model_card_href: Link to the model card, or None.
         details: (label, value) pairs: source, store, commit, seeds, versions, time of the run.
         title: Heading of the page.
+        links: (title, address) of the pages that stand beside this one.
     """
 
     run_id: str
@@ -192,3 +193,4 @@ class RunPageContext:
     model_card_href: str | None = None
     details: tuple[tuple[str, str], ...] = ()
     title: str = "Run report"
+    links: tuple[tuple[str, str], ...] = ()
