@@ -180,6 +180,27 @@ def facts(image_id: str, store: StoreOption = _STORE) -> None:
     command(image_id, store)
 
 
+@app.command("compare-writers")
+def compare_writers(
+    store: StoreOption = _STORE,
+    writer: Annotated[list[str] | None, typer.Option("--writer", help="template, MODEL@URL or MODEL@URL@VARIABLE of its key")] = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Ledgers each writer gets")] = 50,
+    given: Annotated[list[str] | None, typer.Option("--given", help="measurements, descriptors or full; without it, all three")] = None,
+    invented: Annotated[bool, typer.Option("--invented", help="Invented ledgers instead of the store's")] = False,
+    price: Annotated[list[str] | None, typer.Option("--price", help="MODEL=IN,OUT, prices of a million tokens")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for page and table")] = Path("writers"),
+    settings: SettingsOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Let several writers write on the same facts; the checker scores them, beside length, time and cost."""
+    from flows.commands import compare_writers as commands
+
+    parts = tuple(given or ("measurements", "descriptors", "full"))
+    request = commands.Request(tuple(writer or ("template",)), images, parts, invented, tuple(price or ()), out)
+    commands.compare_writers(store, request, _config(settings, set_), json_)
+
+
 @app.command("check-report")
 def check_report(facts: Path, report: Path) -> None:
     """Judge a report against its facts; exit 1 when it must not be published."""

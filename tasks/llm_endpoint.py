@@ -116,7 +116,7 @@ class Endpoint:
             schema: JSON schema of the answer.
 
         Returns:
-            ``content`` (str or None), ``finish_reason``, ``prompt_tokens`` and ``completion_tokens``.
+            ``content`` (str or None), ``finish_reason``, ``prompt_tokens``, ``completion_tokens``, and ``seconds`` that the answer took.
 
         Raises:
             NoAnswerError: None came within the deadlines and tries, or the budget is used up.
@@ -230,6 +230,7 @@ class Endpoint:
         """Send one request under a deadline that a dripping reply cannot stretch."""
         if self._misconfigured is not None:
             raise ConfigurationError(self._misconfigured)
+        start = time.monotonic()
         async with asyncio.timeout(self._deadline_s):
             reply = await self._completions.create(
                 model=self._reports.llm_model,
@@ -238,7 +239,7 @@ class Endpoint:
                 temperature=self._reports.temperature,
                 **_response_format(FORMATS[form], schema),
             )
-        return _plain(reply, messages)
+        return _plain(reply, messages) | {"seconds": round(time.monotonic() - start, 3)}
 
 
 _lock = threading.Lock()

@@ -168,6 +168,7 @@ class LlmWriter:
         self._store = store
         self._endpoint = endpoint
         self._reports: dict[str, Future[Written]] = {}
+        self._answers: dict[str, list[dict[str, Any]]] = {}
         self._stored = 0
 
     def prepare(self, ledgers: Iterable[Facts]) -> None:
@@ -184,6 +185,10 @@ class LlmWriter:
         if ledger.image_id not in self._reports:
             self.prepare([ledger])
         return self._reports[ledger.image_id].result()
+
+    def answers(self, ledger: Facts) -> tuple[dict[str, Any], ...]:
+        """Return the endpoint's answers behind the report of a ledger, the first one first."""
+        return tuple(self._answers.get(ledger.image_id, ()))
 
     def close(self) -> None:
         """Stop asking, and log what came of it."""
@@ -255,4 +260,5 @@ class LlmWriter:
             await asyncio.to_thread(self._store.put_json, key, answer)
         else:
             self._stored += 1
+        self._answers.setdefault(ledger.image_id, []).append(answer)
         return answer

@@ -19,9 +19,9 @@ from cefm_core.reports.ledger import Fact, Facts
 from cefm_core.reports.lexicon import Lexicon, load_lexicon
 from cefm_core.reports.report_text import guess_language, read_report_text
 from cefm_core.reports.sentences import Sentence, split_sentences, take_apart
-from cefm_core.reports.verdict import CODES, Reason, Verdict
+from cefm_core.reports.verdict import CODES, NUMBER_CODES, Reason, Verdict
 
-__all__ = ["CODES", "Reason", "Verdict", "check_report"]
+__all__ = ["CODES", "Reason", "Verdict", "check_report", "claim_reasons"]
 
 REQUIRED = {
     "quantitative": ("abc.asymmetry_score", "abc.border_score", "abc.colour_count"),
@@ -63,10 +63,20 @@ def check_report(facts: Facts, report: str | Report | Sequence[Claim], language:
         claims, reasons = list(report.claims if isinstance(report, Report) else report), []
     checker = _Checker(facts, claims, lexicon, words, language, bound)
     reasons = [*reasons, *checker.whole()]
+    refused = wrong = 0
     for claim in claims:
-        reasons += checker.claim(claim)
+        found = list(checker.claim(claim))
+        refused += bool(found)
+        wrong += sum(reason.code in NUMBER_CODES for reason in found)
+        reasons += found
     unique = tuple(dict.fromkeys(reasons))
-    return Verdict(not unique, unique, checker.numbers, len(claims))
+    return Verdict(not unique, unique, checker.numbers, len(claims), refused, wrong)
+
+
+def claim_reasons(facts: Facts, report: Report, claim: Claim) -> tuple[Reason, ...]:
+    """Return the objections to one claim of a report; the report is its context."""
+    checker = _Checker(facts, report.claims, load_lexicon(report.language), report.words(), report.language, True)
+    return tuple(dict.fromkeys(checker.claim(claim)))
 
 
 def _length(report: str | Report | Sequence[Claim]) -> int:

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cefm_core.descriptors.vocabulary import find_descriptor
-from cefm_core.reports.facts import relation
+from cefm_core.reports.facts import compared
 from cefm_core.reports.language import load_language
 from cefm_core.reports.ledger import Fact, Facts
 
@@ -213,8 +212,8 @@ def apply_corrections(measured: Facts, corrections: Iterable[Correction]) -> Cor
     wrong = {correction.fact for correction, state in states if state == "applied" and correction.kind == "wrong"}
     for fact_id, fact in found.items():
         if _rests_on(fact_id) & (wrong - {fact_id}):
-            found[fact_id] = _taken_out(fact, "rests_on_wrong")
-    facts = Facts(measured.image_id, tuple(_compared(fact, found) for fact in found.values())) if states else measured
+            found[fact_id] = fact.without_value("rests_on_wrong")
+    facts = Facts(measured.image_id, tuple(compared(fact, found) for fact in found.values())) if states else measured
     return Corrected(facts, measured, tuple(_applied(correction, state, measured, facts) for correction, state in states))
 
 
@@ -227,16 +226,9 @@ def _state(measured: Facts, correction: Correction) -> str:
 
 def _corrected(fact: Fact, correction: Correction) -> Fact:
     if correction.kind == "wrong":
-        return replace(_taken_out(fact, "marked_wrong"), source="clinician")
+        return replace(fact.without_value("marked_wrong"), source="clinician")
     level = correction.level or 1
     return replace(fact, level=level, level_word=load_language("en").level_word(fact.criterion, level), source="clinician")
-
-
-def _taken_out(fact: Fact, reason: str) -> Fact:
-    """Return the fact without its value; one without a value keeps its own reason."""
-    if fact.value is None:
-        return fact
-    return replace(fact, value=None, low=None, high=None, level=None, level_word=None, relation=None, score=None, reason=reason)
 
 
 def _rests_on(fact_id: str) -> set[str]:
@@ -247,12 +239,6 @@ def _rests_on(fact_id: str) -> set[str]:
         return {*_SCORES, "mask.decision"}
     inside_mask = fact_id.startswith(("abc.", "paper.", "colour.", "mask."))
     return {"mask.decision"} if inside_mask else set()
-
-
-def _compared(fact: Fact, found: Mapping[str, Fact]) -> Fact:
-    """Compare a descriptor again: the level that it was compared with may be corrected."""
-    entry = find_descriptor(str(fact.value)) if fact.source == "descriptor" and fact.value is not None else None
-    return fact if entry is None else replace(fact, relation=relation(entry, found))
 
 
 def _applied(correction: Correction, state: str, measured: Facts, facts: Facts) -> Applied:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cefm_core.descriptors.vocabulary import Descriptor, find_descriptor
@@ -148,6 +149,12 @@ def _descriptor_facts(row: Row, found: Mapping[str, Fact]) -> list[Fact]:
             )
         )
     return facts or [Fact("descriptor.1", "visual descriptor", None, source="descriptor", reason="no_reportable_descriptor")]
+
+
+def compared(fact: Fact, found: Mapping[str, Fact]) -> Fact:
+    """Return a descriptor compared again with the facts as they are now; any other fact as it is."""
+    entry = find_descriptor(str(fact.value)) if fact.source == "descriptor" and fact.value is not None else None
+    return fact if entry is None else replace(fact, relation=relation(entry, found))
 
 
 def relation(entry: Descriptor, found: Mapping[str, Fact]) -> str | None:

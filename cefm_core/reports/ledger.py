@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,12 @@ class Fact:
         percent = 100.0 * number
         decimals = max(self.decimals, 1) if 0 < percent < 1 or 99 < percent < 100 else self.decimals
         return f"{percent:.{decimals}f}"
+
+    def without_value(self, reason: str) -> Fact:
+        """Return the fact without its value and all that goes with it; one without a value keeps its own reason."""
+        if self.value is None:
+            return self
+        return replace(self, value=None, low=None, high=None, level=None, level_word=None, relation=None, score=None, reason=reason)
 
     @property
     def text(self) -> str:

@@ -41,6 +41,15 @@ def sheet_page(view: dict[str, Any]) -> str:
     return _template("sheet.html.j2").render(view)
 
 
+def comparison_page(view: dict[str, Any]) -> str:
+    """Return the page that compares writers.
+
+    Args:
+        view: What it shows, from ``compare_view.comparison_view``.
+    """
+    return _template("compare.html.j2").render(view)
+
+
 @cache
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

@@ -32,6 +32,12 @@ CODES = {
 }
 
 
+NUMBER_CODES = ("number_unsupported", "unit_changed")
+"""Objections to a number."""
+CONTRADICTIONS = ("level_contradicted", "state_contradicted", "finding_contradicted", "descriptor_unresolved")
+"""Objections to a statement that the ledger says otherwise of; that something was not measured is none of them."""
+
+
 @dataclass(frozen=True)
 class Reason:
     """One objection.
@@ -56,12 +62,16 @@ class Verdict:
         reasons: Every objection, in order of the text.
         numbers: How many numbers were checked.
         claims: How many claims were checked.
+        claims_refused: How many of them were objected to.
+        numbers_wrong: How many of the numbers were objected to.
     """
 
     ok: bool
     reasons: tuple[Reason, ...]
     numbers: int = 0
     claims: int = 0
+    claims_refused: int = 0
+    numbers_wrong: int = 0
 
     def lines(self) -> list[str]:
         """Return the objections as text, one line each."""
