@@ -23,6 +23,9 @@ app = typer.Typer(
     help="Explainable melanoma analysis of dermoscopic images at data-set scale. Research software, not a medical device.",
 )
 
+study_app = typer.Typer(no_args_is_help=True, help="A blinded reader study of reports: rating sheets, and what the answers say.")
+app.add_typer(study_app, name="reader-study")
+
 _STORE = "demo-store"
 StoreOption = Annotated[str, typer.Option("--store", envvar="CEFM_STORE", help="Store: a folder, or s3://, gs://, az://")]
 SettingsOption = Annotated[Path | None, typer.Option("--settings", help="TOML file with a table per stage")]
@@ -68,6 +71,23 @@ def run(
         source=source, metadata=metadata, duplicates=duplicates, store=store, config=_config(settings, set_), refresh=tuple(refresh or ())
     )
     (commands.plan if plan else commands.run)(context, json_)
+
+
+@app.command()
+def fetch(
+    out: Annotated[Path, typer.Argument(help="Folder to fill; started again, it is completed and checked")],
+    collection: Annotated[list[int] | None, typer.Option("--collection", help="Number of a collection; may be given again")] = None,
+    query: Annotated[str, typer.Option("--query", help="Search of the archive, e.g. 'diagnosis_3:Nevus AND sex:male'")] = "",
+    licence: Annotated[list[str] | None, typer.Option("--licence", help="Only this licence, e.g. CC-0; may be given again")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="At most so many images; 0 = all", min=0)] = 0,
+    api: Annotated[str, typer.Option("--api", help="Address of the archive's API")] = "https://api.isic-archive.com/api/v2",
+    json_: JsonOption = False,
+) -> None:
+    """Fetch images and metadata of the ISIC archive into a folder that `cefm run` reads."""
+    from flows.commands import fetch as commands
+
+    wanted = commands.Wanted(tuple(collection or ()), query, tuple(licence or ()), limit)
+    commands.fetch(out, wanted, api, json_)
 
 
 @app.command()
@@ -199,6 +219,35 @@ def compare_writers(
     parts = tuple(given or ("measurements", "descriptors", "full"))
     request = commands.Request(tuple(writer or ("template",)), images, parts, invented, tuple(price or ()), out)
     commands.compare_writers(store, request, _config(settings, set_), json_)
+
+
+@study_app.command("make")
+def study_make(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the rating sheets")],
+    key: Annotated[Path, typer.Option("--key", help="File for the key that undoes the blinding, outside of that folder")],
+    store: StoreOption = _STORE,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images to be rated")] = 30,
+    raters: Annotated[int, typer.Option("--raters", min=1, help="Raters, called R1, R2 and so on")] = 3,
+    arm: Annotated[list[str] | None, typer.Option("--arm", help="published, published@VERSION, measurements, descriptors or full")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of codes and orders; without it, one is drawn")] = None,
+) -> None:
+    """Write rating sheets on a store's reports, and apart from them the key."""
+    from flows.commands.reader_study import make as command
+
+    command(store, out, key, images, raters, tuple(arm or ("published", "measurements", "descriptors")), seed)
+
+
+@study_app.command("score")
+def study_score(
+    answers: Annotated[list[Path], typer.Argument(help="Files that the raters handed back")],
+    key: Annotated[Path, typer.Option("--key", help="The study's key")],
+    out: Annotated[Path, typer.Option("--out", help="Page of the results to write")] = Path("reader-study.html"),
+    json_: JsonOption = False,
+) -> None:
+    """Score the raters' answers: means with intervals, agreement, the paper's beside them."""
+    from flows.commands.reader_study import score as command
+
+    command(key, answers, out, json_)
 
 
 @app.command("check-report")
