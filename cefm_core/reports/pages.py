@@ -51,14 +51,15 @@ def comparison_page(view: dict[str, Any]) -> str:
 
 
 @cache
-def _environment() -> Any:
+def environment(*folders: Path) -> Any:
+    """Return a Jinja environment of these template folders and this package's own, which has the frame and the style."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    folder = Path(__file__).parent / "templates"
+    places = [*folders, Path(__file__).parent / "templates"]
     return Environment(
-        loader=FileSystemLoader(folder, encoding="utf-8"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(places, encoding="utf-8"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 
 def _template(name: str) -> Any:
-    return _environment().get_template(name)
+    return environment().get_template(name)

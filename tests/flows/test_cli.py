@@ -22,7 +22,7 @@ from tests.flows.services import ROOT
 
 COMMANDS = {
     "demo", "run", "segment", "measure", "predict", "embed", "train", "evaluate", "describe", "report", "paper-tables",
-    "facts", "check-report", "show", "diff", "why", "doctor", "serve", "correct",
+    "facts", "check-report", "show", "diff", "why", "doctor", "serve", "correct", "compare-writers", "reader-study",
 }  # fmt: skip
 HEAVY = {"prefect", "torch", "pandas", "numpy", "pyarrow", "obstore", "great_expectations", "timm", "sklearn", "matplotlib", "cv2", "rich"}
 
