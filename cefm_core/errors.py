@@ -30,6 +30,10 @@ class IntegrityError(CefmError):
     """A stored object is missing or its bytes are not those its reference promises."""
 
 
+class StoreError(CefmError):
+    """The store does not answer, refuses, or has no room; what was asked of it may be asked again."""
+
+
 class GateFailedError(CefmError):
     """A table failed the data-quality gate between two stages; the run stops with exit code 3."""
 

@@ -7,14 +7,16 @@ belong here (see ``storage/keys.py``).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
-from cefm_core.errors import ConfigurationError, IntegrityError
+from cefm_core.errors import ConfigurationError, IntegrityError, StoreError
 from storage import keys
 from storage.backends import first_line, local_path, normalise_uri, open_remote, patiently
 from storage.refs import FileRef, digest_of, sha256_of
 
+T = TypeVar("T")
 _IO_THREADS = 8
 
 
@@ -52,9 +54,9 @@ class Store:
         key, data = f"preflight/{os.getpid()}-{os.urandom(4).hex()}", b"cefm"
         step = "written"
         try:
-            self.put(key, data)
+            self._backend.put(key, data)
             step = "read"
-            if self.read(key) != data:
+            if bytes(self._backend.get(key).bytes()) != data:
                 raise OSError("the bytes read are not those written")
             step = "deleted"
             self._backend.delete(key)
@@ -63,7 +65,7 @@ class Store:
 
     def put(self, key: str, data: bytes) -> FileRef:
         """Write ``data`` under ``key``, replacing what is there in one step."""
-        self._backend.put(key, data)
+        self._ask(f"{key} cannot be written", lambda: self._backend.put(key, data))
         return FileRef(key=key, sha256=sha256_of(data))
 
     def put_object(self, kind: str, data: bytes, suffix: str) -> FileRef:
@@ -79,7 +81,7 @@ class Store:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
-            patiently(lambda: self._backend.put(key, data, mode="create"))
+            self._ask(f"{key} cannot be written", lambda: patiently(lambda: self._backend.put(key, data, mode="create")))
         except (AlreadyExistsError, PreconditionError):
             return self.read(key) == data
         return True
@@ -91,7 +93,7 @@ class Store:
             IntegrityError: Nothing is there.
         """
         try:
-            return bytes(self._backend.get(key).bytes())
+            return self._ask(f"{key} cannot be read", lambda: bytes(self._backend.get(key).bytes()))
         except FileNotFoundError as error:
             raise IntegrityError(f"store {self.uri}: {key} is missing; run again to re-make it") from error
 
@@ -101,11 +103,13 @@ class Store:
         Raises:
             IntegrityError: The object is missing or its digest is another.
         """
-        data = self.read(ref.key)
-        found = sha256_of(data)
-        if found != ref.sha256:
-            raise IntegrityError(f"store {self.uri}: {ref.key} has digest {found[:12]}, not {ref.sha256[:12]}; run again to re-make it")
-        return data
+        # What was altered on its way here is right the second time; what lies there altered is not.
+        for _ in range(2):
+            data = self.read(ref.key)
+            found = sha256_of(data)
+            if found == ref.sha256:
+                return data
+        raise IntegrityError(f"store {self.uri}: {ref.key} has digest {found[:12]}, not {ref.sha256[:12]}; run again to re-make it")
 
     def holds(self, ref: FileRef) -> bool:
         """Return whether the object exists with exactly the promised bytes."""
@@ -130,7 +134,22 @@ class Store:
         return [str(entry["path"]) for entry in entries]
 
     def _entries(self, prefix: str) -> list[Any]:
-        return patiently(lambda: list(self._backend.list(prefix + "/").collect()))
+        return self._ask(f"{prefix} cannot be listed", lambda: patiently(lambda: list(self._backend.list(prefix + "/").collect())))
+
+    def _ask(self, fault: str, call: Callable[[], T]) -> T:
+        """Do a call; what the store answers that no caller foresees becomes one error that names the object.
+
+        Raises:
+            StoreError: The store does not answer, refuses, or has no room.
+        """
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        try:
+            return call()
+        except (FileNotFoundError, AlreadyExistsError, PreconditionError):
+            raise
+        except (BaseError, OSError) as error:
+            raise StoreError(f"store {self.uri}: {fault} ({first_line(error)}); see to the store, then run again") from error
 
     def put_json(self, key: str, value: Any) -> FileRef:
         """Write ``value`` as canonical JSON under ``key``."""

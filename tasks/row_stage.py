@@ -177,7 +177,7 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
     rows, rejected = _parts(store, stage, plan.fingerprint, set(wanted))
     lost = [key for key in wanted if key not in rows and key not in rejected]
     if lost:
-        raise CefmError(f"{stage.name}: {len(lost)} of {len(wanted)} images have neither a row nor a reject; run again")
+        raise CefmError(f"store {store.uri}: {stage.name} has neither row nor reject of {len(lost)} of {len(wanted)} images; run again")
     kept = [rows[key] for key in wanted if key in rows]
     refused = [{k: v for k, v in rejected[key].items() if k != "row_key"} for key in wanted if key not in rows]
     return Published(
@@ -240,7 +240,7 @@ def _read_part(store: Store, stage: RowStage, record_key: str) -> tuple[list[Row
         if not record_key.endswith(f"/{_part_name(record['table']['sha256'], record['rejects'])}.json"):
             raise IntegrityError("the record is altered")
         return read_rows(store, FileRef(**record["table"])), record["rejects"]
-    except (CefmError, ValueError, KeyError, TypeError) as error:
+    except (IntegrityError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s: part %s is not believed (%s)", stage.name, record_key, error)
         return [], []
 

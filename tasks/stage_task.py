@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
-from cefm_core.errors import CefmError
+from cefm_core.errors import CefmError, StoreError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,9 +40,11 @@ def as_cached(value: Any, cached: bool) -> Any:
 
 
 def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what may pass by itself; an error that CEFM raised on purpose will not."""
+    """Retry what may pass by itself: a store that does not answer, a fault nobody foresaw; no other error raised on purpose."""
     try:
         state.result(raise_on_failure=True)
+    except StoreError:
+        return True
     except CefmError:
         return False
     except Exception:

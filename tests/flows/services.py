@@ -55,25 +55,53 @@ def prefect_environment() -> dict[str, str]:
 @cache
 def s3_environment() -> dict[str, str]:
     """AWS variables of the session's own S3 server with the bucket ``derm``, which this starts."""
-    folder = Path(tempfile.mkdtemp(prefix="cefm-s3-"))
-    ports = {name: free_port() for name in ("s3", "master", "filer", "volume", "admin")}
-    command = [
-        str(Path(sys.executable).with_name("weed")), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=derm",
-        "-master.telemetry=false", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={free_port()}" for name in ports),
-    ]  # fmt: skip
-    credentials = {"AWS_ACCESS_KEY_ID": "reader-and-writer", "AWS_SECRET_ACCESS_KEY": "not-a-secret-outside-tests"}
-    log = (folder / "weed.log").open("wb")
-    process = subprocess.Popen(command, env=clean_environment(**credentials), cwd=folder, stdout=log, stderr=log)
+    server = S3Server()
+    server.start()
+    atexit.register(server.end)
+    return server.environment
 
-    def end() -> None:
-        process.terminate()
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(end)
-    return credentials | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}", "AWS_REGION": "us-east-1"}
+class S3Server:
+    """A real S3 server on 127.0.0.1 with the bucket ``derm``, which can be killed and started again on the same folder."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="cefm-s3-"))
+        self._ports = {name: free_port() for name in ("s3", "master", "filer", "volume", "admin")}
+        self._grpc = {name: free_port() for name in self._ports}
+        self._credentials = {"AWS_ACCESS_KEY_ID": "reader-and-writer", "AWS_SECRET_ACCESS_KEY": "not-a-secret-outside-tests"}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """AWS variables of its clients."""
+        return self._credentials | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._ports['s3']}", "AWS_REGION": "us-east-1"}
+
+    def start(self) -> None:
+        """Start it; it takes objects some seconds later."""
+        log = (self._folder / "weed.log").open("ab")
+        environment = clean_environment(**self._credentials)
+        self._process = subprocess.Popen(self._command(), env=environment, cwd=self._folder, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """End it at once, in the middle of whatever it does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    def end(self) -> None:
+        """Stop it and remove its folder."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        return [
+            str(Path(sys.executable).with_name("weed")), "mini", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-bucket=derm", "-master.telemetry=false", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            *(f"-{name}.port={port}" for name, port in self._ports.items()),
+            *(f"-{name}.port.grpc={port}" for name, port in self._grpc.items()),
+        ]  # fmt: skip
 
 
 def free_port() -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -121,15 +124,23 @@ def run(place: Workspace) -> Ran:
     """Run ``cefm run`` on a workspace, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="cefm-run-") as folder:
         printed, said = Path(folder) / "stdout", Path(folder) / "stderr"
-        request = {
-            "arguments": place.arguments(),
-            "environment": place.variables(),
-            "cwd": str(place.code),
-            "stdout": str(printed),
-            "stderr": str(said),
-        }
-        code = _forker(place.code, tuple(sorted(place.environment.items()))).run(request)
+        with started(place, printed, said) as (forker, _):
+            code = forker.wait()
         return Ran(code, summary_of(printed.read_text()), said.read_text())
+
+
+@contextmanager
+def started(place: Workspace, printed: Path | str = os.devnull, said: Path | str = os.devnull) -> Iterator[tuple[Forker, int]]:
+    """Start ``cefm run`` on a workspace; yield who waits for it, and its process id."""
+    forker = _forker(place.code, tuple(sorted(place.environment.items())))
+    request = {
+        "arguments": place.arguments(),
+        "environment": place.variables(),
+        "cwd": str(place.code),
+        "stdout": str(printed),
+        "stderr": str(said),
+    }
+    yield forker, forker.start(request)
 
 
 class Forker:
@@ -156,11 +167,6 @@ class Forker:
         """Return the exit code of the command that was started, or minus the signal that ended it."""
         assert self._process.stdout is not None
         return int(json.loads(self._process.stdout.readline())["code"])
-
-    def run(self, request: dict[str, Any]) -> int:
-        """Run a command to its end and return its exit code."""
-        self.start(request)
-        return self.wait()
 
     def close(self) -> None:
         """End the process."""
