@@ -19,7 +19,7 @@ def classified_names(source: Source) -> Classified:
     classified = classify_names(source.names())
     if not classified.images and not classified.rejects:
         raise ConfigurationError(
-            f"source {source.uri}: no image among {len(classified.ignored)} files; give a folder with JPEG, PNG or TIFF images"
+            f"source {source.uri}: no image among {len(classified.ignored)} files; give a folder with JPEG, PNG, TIFF or DICOM images"
         )
     return classified
 

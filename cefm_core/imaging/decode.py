@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from cefm_core.errors import BadItemError
+from cefm_core.imaging.dicom import decode_dicom, is_dicom
 from cefm_core.imaging.masks import DecodedMask, decode_mask, encode_mask_png
 from cefm_core.imaging.opening import is_16_bit, load_fully, open_picture, read_orientation, turn_upright
 from cefm_core.imaging.pixels import to_rgb
@@ -41,7 +42,7 @@ def decode_image(data: bytes, *, max_pixels: int, min_side_px: int = 1) -> Decod
     """Decode one image completely, upright, to 8-bit RGB.
 
     Args:
-        data: The file's bytes; JPEG, PNG, TIFF or BMP, told by content and never by name.
+        data: The file's bytes; JPEG, PNG, TIFF, BMP or DICOM, told by content and never by name.
         max_pixels: Largest width x height accepted, in pixels, read from the header before any pixel is decoded.
         min_side_px: Shortest side accepted, in pixels.
 
@@ -50,8 +51,11 @@ def decode_image(data: bytes, *, max_pixels: int, min_side_px: int = 1) -> Decod
 
     Raises:
         BadItemError: ``empty_file``, ``not_an_image``, ``truncated`` (ends early or is damaged), ``too_large``, ``too_small`` or
-            ``unsupported_mode`` (a format or sample type that has no agreed meaning as a dermoscopic photograph).
+            ``unsupported_mode`` (a format or sample type that has no agreed meaning as a dermoscopic photograph);
+            of a DICOM file also those of :func:`cefm_core.imaging.dicom.decode_dicom`.
     """
+    if is_dicom(data):
+        return DecodedImage(*decode_dicom(data, max_pixels=max_pixels, min_side_px=min_side_px))
     picture = open_picture(data, max_pixels=max_pixels)
     width, height = picture.size
     if min(width, height) < min_side_px:

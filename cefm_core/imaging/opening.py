@@ -27,7 +27,7 @@ _UNREAD: tuple[tuple[int, bytes, str], ...] = (
     (8, b"WEBP", "WebP"),
     (4, b"ftyp", "HEIC or AVIF"),
     (4, b"jP  ", "JPEG 2000"),
-    (128, b"DICM", "DICOM"),
+    (128, b"DICM", "DICOM, as a mask,"),
 )
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cefm_core.errors import BadItemError
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
 # The object key holds the id plus a suffix, and file systems end a name at 255 bytes.
 MAX_ID_BYTES = 200
 

@@ -36,6 +36,22 @@ REJECT_CODES: tuple[RejectCode, ...] = (
     RejectCode("too_large", "The header promises more pixels than `manifest.max_pixels`", "Raise the setting, or shrink the image"),
     RejectCode("too_small", "A side is shorter than `manifest.min_side_px`", "Use the full-size image, or lower the setting"),
     RejectCode("unsupported_mode", "The pixel format cannot be turned into RGB without inventing something", "Save it as 8-bit RGB"),
+    RejectCode(
+        "dicom_not_photograph",
+        "The DICOM object is no visible-light or dermoscopic photograph",
+        "Give the photograph itself; the message names what the file holds",
+    ),
+    RejectCode("dicom_multiframe", "The DICOM object holds several frames", "Save the frame to be judged as a file of its own"),
+    RejectCode(
+        "dicom_burned_in_text",
+        "The DICOM header says that text is burned into the pixels, which may name a patient",
+        "Remove the text from the pixels and the statement from the header",
+    ),
+    RejectCode(
+        "dicom_unsupported",
+        "The photometric interpretation, sample type or compression of the DICOM object is not read",
+        "Save it as RGB, uncompressed or JPEG baseline",
+    ),
     RejectCode("label_conflict", "The label columns contradict each other", "Correct the metadata; the message holds every value"),
     RejectCode(
         "label_one_hot", "The class columns of a one-hot table are all 0, more than one is 1, or one is neither", "Correct the metadata row"

@@ -50,6 +50,8 @@ FLAGS: dict[str, str] = {
     "exif_orientation_*_applied": "The orientation tag (2 to 8) was applied; width and height are those of the upright image",
     "first_frame_taken": "The file holds several pictures; the first is used",
     "16_bit_scaled": "16 bits a sample were scaled, not clipped, to 8",
+    "dicom_photograph": "The file is DICOM; only its pixels were read",
+    "*_bit_scaled": "So many bits a sample were scaled, not clipped, to 8",
     "palette_converted": "Palette colours were turned into RGB",
     "*_converted": "The named sample type (e.g. `cmyk`) was turned into RGB",
     "greyscale_source": "The picture has no colour; colour features mean nothing on it",

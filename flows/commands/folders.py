@@ -118,7 +118,7 @@ def _images(folder: Path, config: CefmConfig, refused: list[Row]) -> Iterator[tu
     classified = classify_names(source.names())
     refused += [{"item": r.item, "stage": "build_manifest", "code": r.code, "message": r.message} for r in classified.rejects]
     if not classified.images and not refused:
-        raise ConfigurationError(f"images {folder}: no image there; give a folder with JPEG, PNG or TIFF images")
+        raise ConfigurationError(f"images {folder}: no image there; give a folder with JPEG, PNG, TIFF or DICOM images")
 
     def reader(name: str) -> Callable[[], tuple[np.ndarray, str]]:
         def read() -> tuple[np.ndarray, str]:

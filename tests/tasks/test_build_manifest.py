@@ -71,3 +71,14 @@ def test_a_duplicates_list_that_changes_is_noticed(folder):
 def test_a_missing_table_is_named(folder):
     with pytest.raises(ConfigurationError, match=r"nowhere\.csv"):
         manifest(folder, metadata=str(folder / "nowhere.csv"))
+
+
+def test_a_dicom_photograph_is_taken_and_its_patient_is_not(folder):
+    from tests.cefm_core.imaging.test_dicom import dicom
+
+    (folder / "images" / "1.2.840.4711.dcm").write_bytes(dicom())
+    rows = manifest(folder, metadata=str(folder / "truth.csv"))
+    assert rows["1.2.840.4711"]["flags"] == ["dicom_photograph", "no_metadata"]
+    kept = b"".join(path.read_bytes() for path in (folder / "store").rglob("*") if path.is_file())
+    kept += str(list(rows.values())).encode()
+    assert not any(part in kept for part in (b"Doe", b"PAT-4711", b"19700101"))
