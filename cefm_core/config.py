@@ -83,6 +83,9 @@ class RefineConfig(Settings):
     positive_grid: int = Field(3, ge=1, le=7, description="Positive points on an n x n grid inside the lesion")
     negative_points: int = Field(4, ge=0, le=16, description="Negative points outside the lesion")
     negative_margin: float = Field(0.15, ge=0, description="Distance of negative points from the lesion, as a share of its box diagonal")
+    max_coarse_confidence: float = Field(
+        0.94, ge=0, le=1, description="Coarse masks surer than this are kept without asking the backend; 1 = every mask is refined"
+    )
     min_agreement: float = Field(0.8, ge=0, le=1, description="Least Dice between refined and coarse mask for acceptance")
     max_area_ratio: float = Field(1.3, ge=1, description="Largest ratio of refined to coarse area, either way")
     max_components: int = Field(3, ge=1, description="Most components of a proposal, before clean-up")
@@ -95,8 +98,7 @@ class RefineConfig(Settings):
     sam2_prior_weight: float = Field(
         20.0,
         ge=0,
-        description="Weight of the coarse mask (pulled to the edges) in SAM 2's "
-        "answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper",
+        description="Weight of the coarse mask in SAM 2's answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper",
     )
     prompt_samples: int = Field(
         8, ge=0, le=64, description="Prompts moved a little, from whose masks the outline's stability is measured; 0 = not measured"
@@ -108,8 +110,7 @@ class RefineConfig(Settings):
     medsam_prior_weight: float = Field(
         60.0,
         ge=0,
-        description="Weight of the coarse mask (pulled to the edges) in LiteMedSAM's answer: "
-        "logits per signed distance of one equivalent radius; 0 = the model alone",
+        description="Weight of the coarse mask in LiteMedSAM's answer: logits per signed distance of one equivalent radius; 0 = the model alone",
     )
     medsam_logit_threshold: float = Field(-1.0, description="Logit at which a pixel of LiteMedSAM's answer is lesion")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components of a proposal below this share of the image are removed")
@@ -167,6 +168,12 @@ class AlignmentConfig(Settings):
         "source", description="What weighs the same in the classifiers: every image, both labels, or every source and label"
     )
     classifier_epochs: int = Field(10, ge=1, description="Epochs of each classifier")
+    coverage: float = Field(
+        0.9,
+        gt=0.5,
+        lt=1,
+        description="Share of nevi, and of melanomas, whose prediction set shall hold their class; a set of both abstains",
+    )
     seeds: tuple[int, ...] = Field(
         (999, 1000, 1001, 1002, 1003), description="One model a seed; the mean of their probabilities is the prediction"
     )

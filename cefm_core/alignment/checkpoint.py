@@ -11,7 +11,7 @@ import numpy as np
 
 from cefm_core.errors import ConfigurationError
 
-FORMAT = "cefm-alignment-1"
+FORMAT = "cefm-alignment-2"
 _HEADER = "cefm_alignment"
 
 

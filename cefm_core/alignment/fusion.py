@@ -103,9 +103,9 @@ def choose_blend(by_model: Mapping[str, np.ndarray], labels: np.ndarray, groups:
     names = [name for name, models in CANDIDATES.items() if all(m in by_model for m in models)]
     if not enough_labels(labels):
         return names[-1], {}
-    codes = np.unique(groups, return_inverse=True)[1]
-    fold = np.random.default_rng(0).permutation(codes.max() + 1)[codes] % FOLDS
-    per_image = {name: _cross_validated(CANDIDATES[name], by_model, labels, fold) for name in names}
+    folds = folds_of(groups)
+    cross_fitted = {name: cross_fit(CANDIDATES[name], by_model, labels, folds) for name in names}
+    per_image = {name: np.logaddexp(0.0, np.where(labels == 1, -logits, logits)) for name, logits in cross_fitted.items()}
     losses = {name: float(values.mean()) for name, values in per_image.items()}
     best = min(losses, key=lambda name: losses[name])
     worse = {name: values - per_image[best] for name, values in per_image.items()}
@@ -113,14 +113,28 @@ def choose_blend(by_model: Mapping[str, np.ndarray], labels: np.ndarray, groups:
     return min(near, key=lambda name: (-len(CANDIDATES[name]), losses[name])), losses
 
 
-def _cross_validated(models: tuple[str, ...], by_model: Mapping[str, np.ndarray], labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return the log loss of every image, float64 (n,), under a blend fitted on the other folds."""
-    logits = np.zeros(len(labels))
-    for held_out in np.unique(fold):
-        inside, outside = fold != held_out, fold == held_out
-        blend = fit_blend(models, {m: by_model[m][inside] for m in models}, labels[inside])
-        logits[outside] = blend.logits({m: by_model[m][outside] for m in models})
-    return np.logaddexp(0.0, np.where(labels == 1, -logits, logits))
+def folds_of(groups: np.ndarray) -> np.ndarray:
+    """Return the fold of each row, int (n,); a group never crosses folds."""
+    codes = np.unique(groups, return_inverse=True)[1]
+    return np.random.default_rng(0).permutation(codes.max() + 1)[codes] % FOLDS
+
+
+def cross_fit(models: tuple[str, ...], by_model: Mapping[str, np.ndarray], labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Return logits (..., n) of every row by a blend fitted on the other folds.
+
+    Args:
+        models: Models that enter.
+        by_model: Logits of each, (n,) or (seeds, n); the fit is made on their mean over seeds.
+        labels: int (n,).
+        folds: int (n,).
+    """
+    means = {m: by_model[m].reshape(-1, len(labels)).mean(axis=0) for m in models}
+    logits = np.zeros(by_model[models[0]].shape)
+    for held_out in np.unique(folds):
+        inside, outside = folds != held_out, folds == held_out
+        blend = fit_blend(models, {m: means[m][inside] for m in models}, labels[inside])
+        logits[..., outside] = blend.logits({m: by_model[m][..., outside] for m in models})
+    return logits
 
 
 def operating_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cefm_core.alignment.checkpoint import TrainedAlignment
+from cefm_core.alignment.conformal import Conformal
 from cefm_core.alignment.data import AlignmentData
 from cefm_core.alignment.fusion import Blend
 from cefm_core.alignment.models import LoadedModels, Prepared, forward_logits, load_models, prepare
@@ -35,7 +36,8 @@ def predict(trained: TrainedAlignment, data: AlignmentData) -> list[dict[str, An
         models = load_models(trained)
         prepared = prepare(data, models.scales)
         columns = _columns(models, prepared)
-    return [_row(data, columns, models.facts, i) for i in range(len(data.image_ids))]
+    sets = _conformal_sets(models.facts, columns)
+    return [_row(data, columns, sets[i], models.facts, i) for i in range(len(data.image_ids))]
 
 
 def check_encoder(facts: dict[str, Any], encoder_sha256: str) -> None:
@@ -83,15 +85,37 @@ def _probabilities(facts: dict[str, Any], name: str, logits: dict[str, np.ndarra
     return np.where(measured, values, np.nan) if NEEDS_CLINICAL in blend.models else values
 
 
-def _row(data: AlignmentData, columns: dict[str, np.ndarray], facts: dict[str, Any], i: int) -> dict[str, Any]:
-    p = {name: _number(values[i]) for name, values in columns.items() if name.startswith("p_")}
+def _conformal_sets(facts: dict[str, Any], columns: dict[str, np.ndarray]) -> list[list[str] | None]:
+    """Return the classes each image may belong to, by the blend that predicted it; None where there are no sets."""
+    sets: list[list[str] | None] = [None] * len(columns["p_melanoma"])
+    for measured, name in ((True, facts["chosen"]), (False, facts.get("chosen_without_measurements"))):
+        fitted = facts["conformal"].get(name)
+        rows = np.flatnonzero((columns["measured"] == measured) & np.isfinite(columns["p_melanoma"]))
+        if fitted is not None and len(rows):
+            for row, found in zip(rows, Conformal.from_facts(fitted).sets(columns["p_melanoma"][rows]), strict=True):
+                sets[row] = found
+    return sets
+
+
+def _abstain_reasons(p: dict[str, float | None], held: list[str] | None, novelty: float, threshold: float) -> list[str]:
+    """Return why a prediction should not be relied on; empty where nothing speaks against it."""
     reasons = []
-    if p["p_melanoma"] is None:
+    low, high = p["p_low"], p["p_high"]
+    if low is None or high is None:
         reasons.append("no_prediction")
-    elif p["p_low"] < facts["threshold"] <= p["p_high"]:  # type: ignore[operator]
+    elif held is not None and len(held) != 1:
+        reasons.append("undecided" if held else "unlike_both")
+    if low is not None and high is not None and low < threshold <= high:
         reasons.append("seeds_disagree")
-    if columns["ood_score"][i] > 1:
+    if novelty > 1:
         reasons.append("out_of_distribution")
+    return reasons
+
+
+def _row(data: AlignmentData, columns: dict[str, np.ndarray], held: list[str] | None, facts: dict[str, Any], i: int) -> dict[str, Any]:
+    p = {name: _number(values[i]) for name, values in columns.items() if name.startswith("p_")}
+    novelty = float(columns["ood_score"][i])
+    reasons = _abstain_reasons(p, held, novelty, facts["threshold"])
     reason = facts["classifier_reason"]
     if reason is None and not columns["measured"][i]:
         reason = "no_clinical_features"
@@ -102,7 +126,9 @@ def _row(data: AlignmentData, columns: dict[str, np.ndarray], facts: dict[str, A
         **p,
         "p_left_out": None,
         "left_out_reason": "not_asked",
-        "ood_score": float(columns["ood_score"][i]),
+        "conformal_set": held,
+        "conformal_reason": None if held is not None else "no_prediction" if p["p_melanoma"] is None else "too_few_tune_labels",
+        "ood_score": novelty,
         "abstain": bool(reasons),
         "abstain_reasons": reasons,
         "reason": reason,

@@ -11,9 +11,10 @@ import numpy as np
 from cefm_core.alignment.balance import balance_weights
 from cefm_core.alignment.checkpoint import TrainedAlignment, checkpoint_bytes, checkpoint_from_bytes
 from cefm_core.alignment.clinical_vector import ClinicalScale
+from cefm_core.alignment.conformal import fit_conformal
 from cefm_core.alignment.data import AlignmentData
 from cefm_core.alignment.embedding_scale import EmbeddingScale
-from cefm_core.alignment.fusion import CANDIDATES, choose_blend, enough_labels, fit_blend, operating_threshold
+from cefm_core.alignment.fusion import CANDIDATES, choose_blend, cross_fit, enough_labels, fit_blend, folds_of, operating_threshold
 from cefm_core.alignment.linear import LinearEnsemble, fit_linear
 from cefm_core.alignment.models import Prepared, Scales, forward_logits, network_tensors, prepare, project
 from cefm_core.alignment.novelty import NoveltyModel, fit_novelty
@@ -112,6 +113,7 @@ class _Training:
             "candidate_log_loss": {},
             "chosen": None,
             "threshold": 0.5,
+            "conformal": {},
         }
 
     def _classify(
@@ -151,7 +153,8 @@ class _Training:
     ) -> list[dict[str, Any]]:
         """Choose and calibrate on the labelled, measured rows of tune."""
         labels = self.data.labels()
-        logits = {name: values.mean(axis=0) for name, values in forward_logits(network, linear, prepared, tune, facts["models"]).items()}
+        by_seed = forward_logits(network, linear, prepared, tune, facts["models"])
+        logits = {name: values.mean(axis=0) for name, values in by_seed.items()}
         paired = prepared.measured[tune] if "clinical" in facts["models"] else np.ones(len(tune), np.bool_)
         inside = {name: values[paired] for name, values in logits.items()}
         chosen, losses = choose_blend(inside, labels[tune][paired], prepared.groups[tune][paired])
@@ -166,11 +169,24 @@ class _Training:
             "blends": {name: blend.as_facts() for name, blend in blends.items()},
             "candidate_log_loss": losses,
             "threshold": operating_threshold(blended, labels[tune][paired]),
+            "conformal": {
+                name: self._conformal(CANDIDATES[name], {m: v[:, paired] for m, v in by_seed.items()}, tune[paired], prepared)
+                for name in {chosen, without}
+            },
         }
         reason = None if enough_labels(labels[tune][paired]) else "too_few_tune_labels"
         row = {"phase": "fusion", "epoch": 1, "loss": None, "seed": self.config.seeds[0], "skipped_batches": 0}
         reason = reason or "fitted_in_one_go"
         return [{**row, "model": n, "tune_loss": losses.get(n), "kept": n == chosen, "reason": reason} for n in sorted(blends)]
+
+    def _conformal(self, models: tuple[str, ...], by_seed: dict[str, np.ndarray], tune: np.ndarray, prepared: Prepared) -> Any:
+        """Calibrate prediction sets on tune by blends that did not see the image they judge; None where tune is too small."""
+        labels = self.data.labels()[tune]
+        if not enough_labels(labels):
+            return None
+        logits = cross_fit(models, by_seed, labels, folds_of(prepared.groups[tune]))
+        conformal = fit_conformal((1 / (1 + np.exp(-logits))).mean(axis=0), labels, self.config.coverage)
+        return None if conformal is None else conformal.as_facts()
 
 
 def _check_pairs(data: AlignmentData, train: np.ndarray) -> None:

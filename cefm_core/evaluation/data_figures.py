@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cefm_core.evaluation import figure_style as fs
-from cefm_core.evaluation.frame import HELD_OUT, Cohort
-from cefm_core.evaluation.left_out import MODEL
+from cefm_core.evaluation.frame import COMBINED, HELD_OUT, Cohort
 from cefm_core.evaluation.left_out import SPLIT as LEFT_OUT
 from cefm_core.evaluation.rows import find_row
 from cefm_core.evaluation.score_figures import counts_text
@@ -201,13 +200,13 @@ def left_out_figure(rows: list[dict[str, Any]]) -> bytes | None:
     without = [r for r in rows if r["split"] == LEFT_OUT and r["metric"] == "roc_auc" and r["value"] is not None]
     if not without:
         return None
-    mean = find_row(rows, MODEL, LEFT_OUT, "mean_roc_auc")
+    mean = find_row(rows, COMBINED, LEFT_OUT, "mean_roc_auc")
     figure, (ax,) = fs.new_figure(8.6, 2.3 + 0.62 * len(without))
     ax.axvline(0.5, color=fs.MUTED, linewidth=1, linestyle=(0, (4, 4)))
     if mean is not None and mean["value"] is not None:
         ax.axvline(mean["value"], color=fs.SHORTCUT, linewidth=1.3, alpha=0.8)
     for index, row in enumerate(without):
-        held_out = next((r for split in HELD_OUT if (r := find_row(rows, MODEL, split, "roc_auc", row["stratum"])) is not None), None)
+        held_out = next((r for split in HELD_OUT if (r := find_row(rows, COMBINED, split, "roc_auc", row["stratum"])) is not None), None)
         known = held_out if held_out is not None and held_out["value"] is not None and held_out["split"] != "external" else None
         for offset, shown, colour in ((0.16, known, fs.MODEL), (-0.16, row, fs.SHORTCUT)):
             if shown is not None:

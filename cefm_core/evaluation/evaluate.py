@@ -14,14 +14,15 @@ import pandas as pd
 
 from cefm_core.config import EvaluationConfig
 from cefm_core.evaluation.diagnostics import diagnostic_rows
-from cefm_core.evaluation.frame import FITTED, HELD_OUT, Cohort, assemble_frame, build_cohort, model_columns
+from cefm_core.evaluation.frame import COMBINED, FITTED, HELD_OUT, Cohort, assemble_frame, build_cohort, model_columns
 from cefm_core.evaluation.headline import headline
 from cefm_core.evaluation.left_out import left_out_rows
 from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics, tuned_threshold
 from cefm_core.evaluation.model_card import write_model_card
 from cefm_core.evaluation.rows import Measured, find_row, metric_row
-from cefm_core.evaluation.score_rows import abstention_rows, comparison_rows, model_rows, stratum_rows
+from cefm_core.evaluation.score_rows import comparison_rows, model_rows, stratum_rows
 from cefm_core.evaluation.segmentation_rows import segmentation_rows
+from cefm_core.evaluation.selective import abstention_rows, conformal_rows, risk_rows
 from cefm_core.evaluation.sentinel import MIN_CLASS, SentinelResult, watch
 from cefm_core.evaluation.shortcuts import fit_shortcuts
 from cefm_core.evaluation.strata import strata
@@ -89,7 +90,8 @@ def _cohort_rows(cohort: Cohort, models: dict[str, str], thresholds: dict[str, M
     main = next(iter(models))
     leak = Measured(float(cohort.shared_groups))
     rows.append(metric_row(main, cohort.split, "groups_shared_with_fitted", leak, n=cohort.n, n_positive=cohort.n_positive))
-    rows += abstention_rows(cohort, models[main])
+    if main == COMBINED:
+        rows += abstention_rows(cohort, models[main]) + risk_rows(cohort, models[main]) + conformal_rows(cohort, config.min_stratum)
     for stratum, inside in strata(cohort.frame):
         rows += stratum_rows(cohort, main, models[main], thresholds[main], stratum, inside, config.min_stratum)
     return rows
@@ -119,7 +121,7 @@ def _score(frame: pd.DataFrame, models: dict[str, str], thresholds: dict[str, Me
         sentinels.append(watch(cohort, shortcuts, main, column, config.shortcut_margin))
         rows += sentinels[-1].rows
     if not cohorts:
-        name = next(iter(models), "combined")
+        name = next(iter(models), COMBINED)
         rows = [metric_row(name, "val", metric, Measured(None, reason), n=0, n_positive=0) for metric in METRIC_NAMES]
     return _Scored(cohorts, sentinels, rows, absent)
 
@@ -147,6 +149,7 @@ def _figures(
         main, column = next(iter(models.items()))
         aucs = [row for model in models if (row := find_row(scored.rows, model, cohort.split, "roc_auc")) is not None]
         drawn |= {
+            "risk_coverage.png": score_figures.risk_figure(cohort, column, rows) if main == COMBINED else None,
             "roc.png": score_figures.roc_figure(cohort, models, scored.rows, thresholds[main]),
             "reliability.png": score_figures.reliability_figure(cohort, main, column, scored.rows),
             "shortcuts.png": data_figures.shortcut_figure(scored.sentinels[0], cohort, aucs, config.shortcut_margin),

@@ -12,14 +12,15 @@ from cefm_core.evaluation.bootstrap import group_codes, group_resamples
 
 HELD_OUT = ("val", "test", "external")
 FITTED = ("train", "tune")
+COMBINED = "combined"  # name of the model behind p_melanoma
 NOT_A_MODEL = frozenset({"p_low", "p_high", "p_left_out"})
 
 
 def model_columns(predictions: pd.DataFrame) -> dict[str, str]:
-    """Map model names to their columns: ``p_melanoma`` is `combined`, any other ``p_<name>`` is `<name>`."""
+    """Map model names to their columns: ``p_melanoma`` is ``COMBINED``, any other ``p_<name>`` is `<name>`."""
     columns = [c for c in predictions.columns if c.startswith("p_") and c not in NOT_A_MODEL and predictions[c].notna().any()]
     columns.sort(key=lambda c: (c != "p_melanoma", c))
-    return {"combined" if c == "p_melanoma" else c.removeprefix("p_"): c for c in columns}
+    return {COMBINED if c == "p_melanoma" else c.removeprefix("p_"): c for c in columns}
 
 
 def _from_table(table: pd.DataFrame, prefix: str, ids: pd.Series) -> pd.DataFrame:

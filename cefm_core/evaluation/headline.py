@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cefm_core.evaluation.frame import Cohort
+from cefm_core.evaluation.frame import COMBINED, Cohort
 from cefm_core.evaluation.left_out import left_out_line
 from cefm_core.evaluation.rows import REASONS, find_row, format_value
 from cefm_core.evaluation.sentinel import SentinelResult
@@ -28,7 +28,7 @@ def leak_line(cohort: Cohort) -> str:
 def score_line(rows: Rows, cohort: Cohort, model: str) -> str:
     """Write what the model reaches on one cohort."""
     auc = find_row(rows, model, cohort.split, "roc_auc")
-    counts = f"{cohort.n} images, {cohort.n_positive} melanomas" + ("" if model == "combined" else f"; model {model}")
+    counts = f"{cohort.n} images, {cohort.n_positive} melanomas" + ("" if model == COMBINED else f"; model {model}")
     if auc is None or auc["value"] is None:
         reason = REASONS.get((auc or {}).get("reason") or "", "")
         return f"{cohort.split}: AUC n/a, {reason} ({counts})."

@@ -13,13 +13,13 @@ import pandas as pd
 
 from cefm_core.config import EvaluationConfig
 from cefm_core.evaluation.bootstrap import group_codes, group_resamples, percentile_interval
-from cefm_core.evaluation.frame import Cohort
+from cefm_core.evaluation.frame import COMBINED, Cohort
 from cefm_core.evaluation.metrics import point_metrics
 from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, find_row, format_value, metric_row
 from cefm_core.evaluation.score_rows import Rows, enough, group_count, metric_interval
 from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
 
-COLUMN, MODEL, SPLIT = "p_left_out", "combined", "left_out"
+COLUMN, SPLIT = "p_left_out", "left_out"
 METRICS = (
     "roc_auc",
     "pr_auc",
@@ -51,7 +51,7 @@ def left_out_cohorts(frame: pd.DataFrame, samples: int, seed: int) -> dict[str, 
 
 def _row(cohort: Cohort, source: str, metric: str, measured: Measured, interval: Interval = NO_INTERVAL) -> dict[str, Any]:
     counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
-    return metric_row(MODEL, SPLIT, metric, measured, interval=interval, stratum=f"source={source}", **counts)
+    return metric_row(COMBINED, SPLIT, metric, measured, interval=interval, stratum=f"source={source}", **counts)
 
 
 def _source_rows(cohort: Cohort, source: str, minimum: int) -> Rows:
@@ -69,11 +69,11 @@ def _mean_row(cohorts: dict[str, Cohort], rows: Rows, minimum: int) -> dict[str,
     judged = {s: c for s, c in cohorts.items() if enough(c.target, minimum)}
     counts: dict[str, Any] = {"n": sum(c.n for c in judged.values()), "n_positive": sum(c.n_positive for c in judged.values())}
     if not judged:
-        return metric_row(MODEL, SPLIT, "mean_roc_auc", Measured(None, "too_few"), **counts)
-    values = [row["value"] for s in judged if (row := find_row(rows, MODEL, SPLIT, "roc_auc", f"source={s}")) is not None]
+        return metric_row(COMBINED, SPLIT, "mean_roc_auc", Measured(None, "too_few"), **counts)
+    values = [row["value"] for s in judged if (row := find_row(rows, COMBINED, SPLIT, "roc_auc", f"source={s}")) is not None]
     samples = np.mean([resampled_auc(c.weights, c.target, c.scores(COLUMN)) for c in judged.values()], axis=0)
     interval = percentile_interval(samples, min(group_count(c.codes) for c in judged.values()))
-    return metric_row(MODEL, SPLIT, "mean_roc_auc", Measured(float(np.mean(values))), interval=interval, **counts)
+    return metric_row(COMBINED, SPLIT, "mean_roc_auc", Measured(float(np.mean(values))), interval=interval, **counts)
 
 
 def left_out_rows(frame: pd.DataFrame, config: EvaluationConfig) -> Rows:
@@ -95,7 +95,7 @@ def left_out_rows(frame: pd.DataFrame, config: EvaluationConfig) -> Rows:
 
 def left_out_line(rows: Rows) -> list[str]:
     """Write the sentence of the summary; none where nothing was judged."""
-    mean = find_row(rows, MODEL, SPLIT, "mean_roc_auc")
+    mean = find_row(rows, COMBINED, SPLIT, "mean_roc_auc")
     if mean is None or mean["value"] is None:
         return []
     judged = [r for r in rows if r["split"] == SPLIT and r["metric"] == "roc_auc" and r["value"] is not None]

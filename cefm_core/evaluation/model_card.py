@@ -13,7 +13,8 @@ import pandas as pd
 
 from cefm_core.config import EvaluationConfig
 from cefm_core.evaluation.card_data import data_section
-from cefm_core.evaluation.left_out import MODEL, SPLIT
+from cefm_core.evaluation.frame import COMBINED
+from cefm_core.evaluation.left_out import SPLIT
 from cefm_core.evaluation.markdown import flatten, table
 from cefm_core.evaluation.rows import REASONS, find_row, format_value
 
@@ -40,6 +41,9 @@ METRIC_LABELS: dict[str, str] = {
     "groups_shared_with_fitted": "Groups that also have images in train or tune",
     "abstain_share": "Share of images on which the model abstains",
     "accuracy_where_answered": "Accuracy where it answers",
+    "risk_coverage_area": "Area under risk against coverage",
+    "risk_at_coverage80": "Share wrong when the least sure fifth is declined",
+    "risk_at_coverage50": "Share wrong when the less sure half is declined",
 }
 FIGURE_LABELS = {
     "roc.png": "ROC curves",
@@ -49,6 +53,7 @@ FIGURE_LABELS = {
     "cosines.png": "Cosines of pairs",
     "dice_by_source.png": "Dice by source",
     "features_by_class.png": "Features by class",
+    "risk_coverage.png": "Risk against coverage",
     "left_out.png": "Sources left out of training",
 }
 INTENDED = """**Intended use.** Research: to study how measured features, image embeddings and reports go together on dermoscopic images of
@@ -119,15 +124,33 @@ def _shortcuts(rows: Rows, config: EvaluationConfig) -> str:
     return table(["split", "what alone", "ROC AUC", "accuracy"], lines) + "\n\n" + note
 
 
+def _prediction_sets(rows: Rows, facts: Mapping[str, Any]) -> str:
+    """Coverage of the prediction sets on every held-out split, overall and by source."""
+    stated = (facts.get("settings") or {}).get("coverage")
+    names = ("conformal_coverage_nevus", "conformal_coverage_melanoma", "conformal_single_share", "conformal_single_accuracy")
+    keys = dict.fromkeys((r["split"], r["stratum"]) for r in rows if r["metric"] == names[0])
+    shown = [key for key in keys if key[1] == "all" or key[1].startswith("source=")]
+    lines = [
+        [split, s.replace("=", ": "), *(format_value(row, 2) if (row := find_row(rows, COMBINED, split, m, s)) else "-" for m in names)]
+        for split, s in shown
+    ]
+    note = (
+        f"Coverage asked for: {stated if stated is not None else 'not recorded'}, of nevi and of melanomas each, calibrated on tune. It is "
+        "promised for images like those of tune; whether it holds elsewhere is what the table shows."
+    )
+    header = ["split", "stratum", "coverage of nevi", "coverage of melanomas", "share with one class", "right where one class"]
+    return note + "\n\n" + table(header, lines) if lines else "None."
+
+
 def _left_out(rows: Rows) -> str:
     names = list(dict.fromkeys(r["stratum"] for r in rows if r["split"] == SPLIT and r["stratum"] != "all"))
     shown = ("roc_auc", "sensitivity_at_specificity95", "sensitivity", "specificity", "ece")
     lines = []
     for name in names:
-        found = [find_row(rows, MODEL, SPLIT, metric, name) for metric in shown]
+        found = [find_row(rows, COMBINED, SPLIT, metric, name) for metric in shown]
         counts = f"{found[0]['n_positive']} / {found[0]['n']}" if found[0] else "-"
         lines.append([name.removeprefix("source="), counts, *(format_value(row, 2) for row in found)])
-    mean = find_row(rows, MODEL, SPLIT, "mean_roc_auc")
+    mean = find_row(rows, COMBINED, SPLIT, "mean_roc_auc")
     note = (
         "Models trained with the same settings on all other sources score every labelled image of the source, whatever its split. "
         f"Mean AUC over the sources that are large enough: {format_value(mean)}."
@@ -215,6 +238,7 @@ def write_model_card(
         "### Comparison of models\n\n" + _comparisons(rows),
         "### Rows that decided the model (shown for fit, not for worth)\n\n" + _fitted(rows),
         "### Shortcuts\n\n" + _shortcuts(rows, config),
+        "### Prediction sets and abstention\n\n" + _prediction_sets(rows, facts),
         "### Sources left out of training\n\n" + _left_out(rows),
         "### Bias: strata\n\n" + _bias(rows, config),
         "### Masks\n\n" + _masks(rows),

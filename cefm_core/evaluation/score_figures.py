@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from cefm_core.evaluation import figure_style as fs
 from cefm_core.evaluation.calibration import reliability_bins
-from cefm_core.evaluation.frame import Cohort
+from cefm_core.evaluation.frame import COMBINED, Cohort
 from cefm_core.evaluation.rows import Measured, find_row, format_value
+from cefm_core.evaluation.selective import confidence_of, selective_risk
 from cefm_core.evaluation.weighted import RankedScores, chunks
 
 FPR_GRID = np.linspace(0, 1, 201)
+SHARE_GRID = np.linspace(0.02, 1, 99)
 
 
 def counts_text(cohort: Cohort) -> str:
@@ -101,6 +103,40 @@ def reliability_figure(cohort: Cohort, model: str, column: str, rows: list[dict[
     fs.legend(below, loc="upper right", ncols=2)
     ece, brier = (format_value(find_row(rows, model, cohort.split, m)) for m in ("ece", "brier"))
     fs.title(figure, "Does the probability keep its word?", f"{counts_text(cohort)}; bars: 95 % (Wilson)\nECE {ece}; Brier {brier}")
+    return fs.png(figure)
+
+
+def risk_figure(cohort: Cohort, column: str, rows: list[dict[str, Any]]) -> bytes:
+    """Draw the share of wrong answers against the share of images answered, surest first, and where the model's own rules stand."""
+    probability = cohort.scores(column)
+    wrong = ((probability >= 0.5) != (cohort.target == 1)).astype(np.float64)
+    confidence = confidence_of(probability)
+    share, risk = selective_risk(np.ones((1, cohort.n)), confidence, wrong)
+    drawn = [
+        np.interp(SHARE_GRID, s, r)
+        for block in chunks(cohort.weights)
+        for s, r in zip(*selective_risk(block, confidence, wrong), strict=True)
+    ]
+    low, high = np.percentile(np.array(drawn), [2.5, 97.5], axis=0)
+    figure, (ax,) = fs.new_figure(7.2, 5.2)
+    ax.fill_between(100 * SHARE_GRID, 100 * low, 100 * high, color=fs.MODEL, alpha=0.14, linewidth=0, label="95 % band")
+    ax.plot(100 * share[0], 100 * risk[0], color=fs.MODEL, linewidth=2, label="least sure images declined first")
+    ax.axhline(100 * wrong.mean(), color=fs.MUTED, linewidth=1.2, linestyle=(0, (4, 4)), label="declining by chance")
+    for metric, accuracy, marker, name in (
+        ("abstain_share", "accuracy_where_answered", "D", "where the model does not abstain"),
+        ("conformal_single_share", "conformal_single_accuracy", "o", "where the prediction set holds one class"),
+    ):
+        found = [find_row(rows, COMBINED, cohort.split, m) for m in (metric, accuracy)]
+        if all(row is not None and row["value"] is not None for row in found):
+            first, second = (row["value"] for row in found if row is not None)
+            x = 1 - first if metric == "abstain_share" else first
+            style: Any = {"markeredgecolor": "white", "markersize": 9, "linestyle": "none", "zorder": 8}
+            ax.plot([100 * x], [100 * (1 - second)], marker=marker, color=fs.MELANOMA, label=name, **style)
+    ax.set(xlim=(0, 101), ylim=(0, max(5.0, 1.15 * 100 * float(high.max()))))
+    fs.label_axes(ax, "Images answered, %", "Answers that are wrong, %")
+    fs.legend(ax, loc="upper left")
+    area = format_value(find_row(rows, COMBINED, cohort.split, "risk_coverage_area"))
+    fs.title(figure, "What does declining buy?", f"{counts_text(cohort)}; answer at 0.5; area under the curve {area}")
     return fs.png(figure)
 
 

@@ -12,7 +12,7 @@ from cefm_core.evaluation.delong import delong_test
 from cefm_core.evaluation.frame import Cohort
 from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics
 from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, metric_row
-from cefm_core.evaluation.weighted import resampled_auc, resampled_mean, resampled_metrics
+from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
 
 Rows = list[dict[str, Any]]
 STRATUM_METRICS = ("roc_auc", "sensitivity", "specificity", "sensitivity_tuned95", "specificity_tuned95", "ece")
@@ -128,24 +128,4 @@ def comparison_rows(cohort: Cohort, models: dict[str, str]) -> Rows:
         p_value = Measured(test.p_value, None if test.p_value is not None else "no_spread")
         rows.append(metric_row(label, cohort.split, "roc_auc_difference", Measured(test.auc_a - test.auc_b), interval=interval, **counts))
         rows.append(metric_row(label, cohort.split, "delong_p", p_value, **counts))
-    return rows
-
-
-def abstention_rows(cohort: Cohort, column: str) -> Rows:
-    """How often the model declines to answer, and its accuracy where it answers."""
-    if "abstain" not in cohort.frame.columns or cohort.frame["abstain"].isna().all() or cohort.n == 0:
-        return []
-    declined = cohort.frame["abstain"].fillna(False).to_numpy(dtype=bool)
-    right = (cohort.scores(column) >= 0.5) == (cohort.target == 1)
-    groups = group_count(cohort.codes)
-    counts: dict[str, Any] = {"n": cohort.n, "n_positive": cohort.n_positive}
-    share = percentile_interval(resampled_mean(cohort.weights, declined.astype(np.float64)), groups)
-    rows = [metric_row("combined", cohort.split, "abstain_share", Measured(float(declined.mean())), interval=share, **counts)]
-    if declined.all():
-        return [*rows, metric_row("combined", cohort.split, "accuracy_where_answered", Measured(None, "no_rows"), **counts)]
-    samples = resampled_mean(cohort.weights, right.astype(np.float64), ~declined)
-    answered = Measured(float(right[~declined].mean()))
-    rows.append(
-        metric_row("combined", cohort.split, "accuracy_where_answered", answered, interval=percentile_interval(samples, groups), **counts)
-    )
     return rows

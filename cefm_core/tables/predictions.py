@@ -8,6 +8,7 @@ REASONS = (
     "no_clinical_features",
 )
 LEFT_OUT_REASONS = ("not_asked", "no_source", "single_source", "no_classifier")
+CONFORMAL_REASONS = ("no_prediction", "too_few_tune_labels")
 SPLITS = ("train", "tune", "val", "test", "external")
 
 
@@ -40,9 +41,22 @@ TABLE = Table(
             reason_column="left_out_reason",
         ),
         Column("left_out_reason", "string", "Why there is no p_left_out", nullable=True, allowed=LEFT_OUT_REASONS),
+        Column(
+            "conformal_set",
+            "strings",
+            "Classes (nevus, melanoma) that the image may belong to at the coverage stated in the settings; one class is an answer",
+            nullable=True,
+            reason_column="conformal_reason",
+        ),
+        Column("conformal_reason", "string", "Why there is no conformal_set", nullable=True, allowed=CONFORMAL_REASONS),
         Column("ood_score", "float", "Distance from the training embeddings; 1 is the limit of 99.5 % of tune images", minimum=0),
         Column("abstain", "bool", "Whether the prediction should not be relied on"),
-        Column("abstain_reasons", "strings", "seeds_disagree (threshold between p_low and p_high), out_of_distribution, no_prediction"),
+        Column(
+            "abstain_reasons",
+            "strings",
+            "undecided (conformal_set holds both classes), unlike_both (it holds none), seeds_disagree (threshold between p_low and "
+            "p_high), out_of_distribution, no_prediction",
+        ),
         Column("reason", "string", "Why a probability is missing", nullable=True, allowed=REASONS),
     ),
 )

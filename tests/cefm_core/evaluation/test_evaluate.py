@@ -113,6 +113,7 @@ def test_figures_are_pngs_and_all_there(clean):
         "dice_by_source.png",
         "features_by_class.png",
         "reliability.png",
+        "risk_coverage.png",
         "roc.png",
         "shortcuts.png",
         "strata.png",
