@@ -246,7 +246,7 @@ class LlmWriter:
         messages = build_messages(ledger, self._config, objections)
         decided_by = [
             messages,
-            prompt_digest(self._config),
+            prompt_digest(ledger, self._config),
             self._config.llm_model,
             self._config.temperature,
             self._config.max_tokens,
@@ -256,7 +256,7 @@ class LlmWriter:
         try:
             answer = await asyncio.to_thread(self._store.read_json, key)
         except (IntegrityError, ValueError):
-            answer = await self._endpoint.answer(messages, report_schema())
+            answer = await self._endpoint.answer(messages, report_schema(ledger))
             await asyncio.to_thread(self._store.put_json, key, answer)
         else:
             self._stored += 1

@@ -22,6 +22,10 @@ from cefm_core.reports.ledger import Fact, Facts
 
 VERSION = "v1"
 DATA = Path(__file__).parent / "data"
+MAX_CLAIMS = 12
+"""Most claims in a section; the template's longest has eight."""
+MAX_FACTS = 12
+"""Most facts that a claim may rest on."""
 _LANGUAGES = {"en": "English", "de": "German"}
 
 
@@ -54,25 +58,35 @@ def system_prompt(language: str) -> str:
     return text.format(glossary=glossary, language=_LANGUAGES[language]).strip()
 
 
-def prompt_digest(config: ReportConfig) -> str:
+def prompt_digest(facts: Facts, config: ReportConfig) -> str:
     """Return the SHA-256 of system message and schema, hex: with the facts and the model's name it decides an answer."""
-    text = system_prompt(config.language) + json.dumps(report_schema(), sort_keys=True)
+    text = system_prompt(config.language) + json.dumps(report_schema(facts), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def report_schema() -> dict[str, Any]:
-    """Return the JSON schema of the answer, closed, as ``response_format`` of kind ``json_schema`` wants it."""
+def report_schema(facts: Facts) -> dict[str, Any]:
+    """Return the JSON schema of the answer, closed, as ``response_format`` of kind ``json_schema`` wants it.
+
+    A model that is held to it cannot name a fact that the ledger does not have, and cannot go on for ever: the ids are enumerated and the lists
+    have an end. Ledgers with the same ids have the same schema, so that an endpoint compiles few of them.
+
+    Args:
+        facts: The ledger.
+    """
+    fact_ids = {"type": "array", "items": {"type": "string", "enum": [fact.id for fact in facts]}, "minItems": 1, "maxItems": MAX_FACTS}
     claim = {
         "type": "object",
-        "properties": {"text": {"type": "string"}, "facts": {"type": "array", "items": {"type": "string"}}},
+        "properties": {"text": {"type": "string"}, "facts": fact_ids},
         "required": ["text", "facts"],
         "additionalProperties": False,
     }
+    claims = {"type": "array", "items": {"$ref": "#/$defs/claim"}, "minItems": 1, "maxItems": MAX_CLAIMS}
     return {
         "type": "object",
-        "properties": {name: {"type": "array", "items": claim} for name in SECTIONS},
+        "properties": dict.fromkeys(SECTIONS, claims),
         "required": list(SECTIONS),
         "additionalProperties": False,
+        "$defs": {"claim": claim},
     }
 
 

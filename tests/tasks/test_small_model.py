@@ -11,10 +11,13 @@ import pytest
 
 from cefm_core.config import CefmConfig
 from cefm_core.reports.checker import check_report
+from cefm_core.reports.compare_view import Comparison, comparison_csv
 from cefm_core.reports.template_writer import write_report
+from cefm_core.reports.writer_score import score_writer
 from storage.store import Store
-from tasks.llm_endpoint import endpoint_of
+from tasks.llm_endpoint import FORMATS, endpoint_of
 from tasks.write_reports import LlmWriter
+from tasks.writer_trials import try_writer
 from tests.tasks.llm_servers import ledger_of, small_model
 
 
@@ -63,9 +66,20 @@ def test_two_reports_of_a_real_model_end_published_or_with_reasons(model_url, tm
 
 @pytest.mark.long
 def test_twenty_reports_of_a_real_model(model_url, tmp_path, request):
+    """The figures of docs/writers.md: every answer is one the schema allows, and none that the checker refuses is published."""
     if "long" not in request.config.option.markexpr:
-        pytest.skip("takes minutes; run with -m long")
-    ledgers, written, endpoint = write(model_url, Store.open(str(tmp_path)), str(tmp_path), 20, max_tokens=700)
-    check(ledgers, written)
-    assert 20 <= endpoint.tokens.requests <= 40
-    print(endpoint.tokens, [(each.status, [reason[:60] for reason in each.reasons][:3]) for each in written])
+        pytest.skip("takes minutes; run with -m long -s")
+    reports = {"writer": "openai", "base_url": model_url, "llm_model": "smollm2", "max_tokens": 700, "attempts": 1}
+    config = CefmConfig.model_validate({"reports": reports, "runtime": {"llm_concurrency": 1, "llm_timeout_s": 600}})
+    ledgers = [ledger_of(f"image-{n}", (n + 1) / 100) for n in range(20)]
+    trials = try_writer(Store.open(str(tmp_path)), config, str(tmp_path), ledgers, "full")
+    score = score_writer("smollm2", "full", trials)
+    print(comparison_csv(Comparison((score,), (tuple(trials),), "small ledgers")), score.objections, sep="\n")
+    endpoint = endpoint_of(str(tmp_path), config)
+    assert endpoint.tokens.requests == 20 and FORMATS[endpoint.form] == "json_schema"
+    known = {fact.id for fact in ledgers[0]}
+    for trial in trials:
+        assert trial.failure in (None, "llm_cut", "llm_not_json") and trial.completion_tokens <= 700
+        verdict = check_report(trial.given, trial.report) if trial.report else None
+        assert trial.fallback == (verdict is None or not verdict.ok)
+        assert not trial.report or {fact_id for claim in trial.report.claims for fact_id in claim.facts} <= known

@@ -3,9 +3,14 @@
 import json
 import re
 
+from jsonschema import Draft202012Validator
+
 from cefm_core.config import ReportConfig
+from cefm_core.reports.corruptions import json_reply
 from cefm_core.reports.facts import collect_facts
 from cefm_core.reports.prompt import build_messages, prompt_digest, report_schema
+from cefm_core.reports.sample_facts import sample_facts
+from cefm_core.reports.template_writer import write_report
 from cefm_core.reports.verdict import Reason
 
 
@@ -47,10 +52,27 @@ def test_the_worked_example_of_the_prompt_is_of_the_schema(facts):
 
     example = build_messages(facts, ReportConfig())[0]["content"].splitlines()[-1]
     assert parse_reply(example, "stop").ok
-    assert set(report_schema()["required"]) == {"quantitative", "visual", "risk", "quality"}
-    assert report_schema()["additionalProperties"] is False
+    schema = report_schema(facts)
+    assert set(schema["required"]) == {"quantitative", "visual", "risk", "quality"} and schema["additionalProperties"] is False
 
 
-def test_digest_changes_with_the_language_only():
-    assert prompt_digest(ReportConfig()) == prompt_digest(ReportConfig(max_tokens=300))
-    assert prompt_digest(ReportConfig()) != prompt_digest(ReportConfig(language="de"))
+def test_template_reports_are_of_the_schema_and_what_is_not_is_not():
+    for seed in range(40):
+        facts = sample_facts(seed)
+        check = Draft202012Validator(report_schema(facts))
+        assert check.is_valid(answer := json.loads(json_reply(write_report(facts))))
+        for section, claims in (("risk", []), ("risk", [{"text": "x", "facts": []}]), ("risk", [{"text": "x", "facts": ["abc.none"]}])):
+            assert not check.is_valid(answer | {section: claims})
+        assert not check.is_valid(answer | {"risk": answer["risk"][:1] * 13}) and not check.is_valid(answer | {"thoughts": []})
+
+
+def test_ledgers_with_the_same_facts_share_a_schema(rows):
+    first = report_schema(collect_facts("a", **rows))
+    rows["abc"] |= {"asymmetry_score": 0.2, "asymmetry_level": 1}
+    assert report_schema(collect_facts("b", **rows)) == first
+
+
+def test_digest_changes_with_language_and_facts_only(facts):
+    digest = prompt_digest(facts, ReportConfig())
+    assert digest == prompt_digest(facts, ReportConfig(max_tokens=300))
+    assert digest != prompt_digest(facts, ReportConfig(language="de")) and digest != prompt_digest(collect_facts("a"), ReportConfig())
