@@ -67,8 +67,8 @@ def prompt_digest(facts: Facts, config: ReportConfig) -> str:
 def report_schema(facts: Facts) -> dict[str, Any]:
     """Return the JSON schema of the answer, closed, as ``response_format`` of kind ``json_schema`` wants it.
 
-    A model that is held to it cannot name a fact that the ledger does not have, and cannot go on for ever: the ids are enumerated and the lists
-    have an end. Ledgers with the same ids have the same schema, so that an endpoint compiles few of them.
+    A model that is held to it cannot name a fact that the ledger does not have, and cannot go on for ever: the ids are enumerated and the
+    lists have an end. Ledgers with the same ids have the same schema, so that an endpoint compiles few of them.
 
     Args:
         facts: The ledger.
