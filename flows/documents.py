@@ -36,6 +36,7 @@ def architecture() -> str:
 
 def documents() -> dict[str, Callable[[], str]]:
     """Return the maker of each document by its path."""
+    from cefm_core.manifest.layouts import layouts_markdown
     from cefm_core.manifest.reject_codes import reject_codes_markdown
     from cefm_core.tables.docs import config_markdown, tables_markdown
 
@@ -44,6 +45,7 @@ def documents() -> dict[str, Callable[[], str]]:
         "docs/tables.md": tables_markdown,
         "docs/settings.md": config_markdown,
         "docs/reject_codes.md": reject_codes_markdown,
+        "docs/sources.md": layouts_markdown,
     }
 
 

@@ -68,6 +68,17 @@ def binary_statement(column: str, value: str) -> tuple[Statement, ...]:
     return (Statement(column, _short(value), admits.get(meaning or "", frozenset()), binary=True),)
 
 
+@lru_cache(maxsize=4096)
+def malignancy_statement(column: str, value: str) -> tuple[Statement, ...]:
+    """Return what a 0/1 column for any cancer says; alone it names no diagnosis."""
+    if is_missing(value):
+        return ()
+    meaning = vocabulary().values["binary"].get(normalise_value(value))
+    malignant = frozenset({"melanoma", "other_malignant"})
+    admits = {"positive": malignant, "negative": CLASSES - malignant}
+    return (Statement(column, _short(value), admits.get(meaning or "", frozenset())),)
+
+
 def one_hot_statement(layout: OneHot, cells: Sequence[tuple[str, str]]) -> tuple[Statement, ...]:
     """Return what a row with one 0/1 column a class says.
 

@@ -16,6 +16,7 @@ from cefm_core.manifest.diagnosis import (
     Resolution,
     Statement,
     binary_statement,
+    malignancy_statement,
     one_hot_statement,
     resolve_diagnosis,
     text_statements,
@@ -131,17 +132,18 @@ class _Layout:
     fields: dict[str, int]
     text: tuple[int, ...]
     binary: tuple[int, ...]
+    malignancy: tuple[int, ...]
     one_hot: OneHot | None
     hot: tuple[tuple[str, int], ...]
     headers: tuple[str, ...]
 
     @property
     def used(self) -> set[int]:
-        return {*self.fields.values(), *self.text, *self.binary, *(index for _, index in self.hot)}
+        return {*self.fields.values(), *self.text, *self.binary, *self.malignancy, *(index for _, index in self.hot)}
 
     def names(self, headers: Sequence[str]) -> dict[str, str]:
         names = {field: headers[index] for field, index in self.fields.items()}
-        labels = [headers[i] for i in (*self.text, *self.binary, *(index for _, index in self.hot))]
+        labels = [headers[i] for i in (*self.text, *self.binary, *self.malignancy, *(index for _, index in self.hot))]
         return names | ({"diagnosis": ", ".join(labels)} if labels else {})
 
 
@@ -172,6 +174,7 @@ def _recognise(headers: Sequence[str], cells: Sequence[Sequence[str]], filename:
         fields,
         tuple(place[c] for c in vocab.text_diagnosis if c in place),
         tuple(place[c] for c in vocab.binary_diagnosis if c in place and place[c] not in taken),
+        tuple(place[c] for c in vocab.malignancy if c in place),
         one_hot,
         hot,
         tuple(headers),
@@ -209,6 +212,8 @@ def _statements(layout: _Layout, row: Sequence[str]) -> tuple[Statement, ...]:
         found += text_statements(layout.headers[index], row[index])
     for index in layout.binary:
         found += binary_statement(layout.headers[index], row[index])
+    for index in layout.malignancy:
+        found += malignancy_statement(layout.headers[index], row[index])
     if layout.one_hot:
         found += one_hot_statement(layout.one_hot, [(name, row[index]) for name, index in layout.hot])
     return tuple(found)

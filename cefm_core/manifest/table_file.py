@@ -12,6 +12,8 @@ import re
 from cefm_core.errors import ConfigurationError
 
 _PARQUET_MAGIC = b"PAR1"
+_LABELS_2016 = ("benign", "malignant", "0", "1", "0.0", "1.0")
+_PH2_DIAGNOSES = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 
 
 def read_cells(data: bytes, filename: str) -> tuple[list[str], list[list[str]]]:
@@ -42,6 +44,8 @@ def _csv(data: bytes, filename: str) -> tuple[list[str], list[list[str]]]:
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = data.decode(encoding)
+        if text.lstrip().startswith("||"):
+            return _ph2(text)
         lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text)) if any(c.strip() for c in row)]
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"metadata {filename}: not UTF-8 at byte {error.start}; save the table as CSV (UTF-8)") from error
@@ -50,7 +54,8 @@ def _csv(data: bytes, filename: str) -> tuple[list[str], list[list[str]]]:
     if not lines:
         raise ConfigurationError(f"metadata {filename}: only blank lines; fetch it again, or run without --metadata")
     if _has_no_header(lines[0]):
-        return ["image_id", "benign_malignant"], lines
+        # The 2016 challenge: its training table says benign or malignant, its test table 0.0 or 1.0.
+        return ["image_id", "benign_malignant" if lines[0][1].strip().isalpha() else "melanoma"], lines
     return [header.strip() for header in lines[0]], lines[1:]
 
 
@@ -62,7 +67,14 @@ def _delimiter(text: str) -> str:
 
 def _has_no_header(first: list[str]) -> bool:
     """Return whether this is the 2016 challenge's ground truth: two columns, no header."""
-    return len(first) == 2 and re.fullmatch(r"ISIC_\d{7}", first[0]) is not None and first[1].strip().lower() in ("benign", "malignant")
+    return len(first) == 2 and re.fullmatch(r"ISIC_\d{7}", first[0]) is not None and first[1].strip().lower() in _LABELS_2016
+
+
+def _ph2(text: str) -> tuple[list[str], list[list[str]]]:
+    """Read ``PH2_dataset.txt``: cells between double bars, the diagnosis as a number that its legend explains."""
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("||")] for line in text.splitlines() if line.lstrip().startswith("||")]
+    header, *cells = [row[:3] for row in rows]
+    return header, [[*row[:2], _PH2_DIAGNOSES.get(row[2], row[2])] if len(row) == 3 else row for row in cells]
 
 
 def _parquet(data: bytes, filename: str) -> tuple[list[str], list[list[str]]]:

@@ -45,6 +45,7 @@ class Vocabulary:
         columns: Field to its column names, preferred first.
         text_diagnosis: Columns that hold a diagnosis as text.
         binary_diagnosis: Columns that say melanoma or not.
+        malignancy: Columns that say malignant or not.
         one_hot: Layouts with a column per class.
         admits: Diagnosis value to the classes it admits.
         values: Field to value to our term, for the closed fields.
@@ -55,6 +56,7 @@ class Vocabulary:
     columns: Mapping[str, tuple[str, ...]]
     text_diagnosis: tuple[str, ...]
     binary_diagnosis: tuple[str, ...]
+    malignancy: tuple[str, ...]
     one_hot: tuple[OneHot, ...]
     admits: Mapping[str, frozenset[str]]
     values: Mapping[str, Mapping[str, str]]
@@ -82,6 +84,7 @@ def vocabulary() -> Vocabulary:
         columns={field: tuple(names) for field, names in raw["columns"].items()},
         text_diagnosis=tuple(raw["diagnosis"]["text"]),
         binary_diagnosis=tuple(raw["diagnosis"]["binary"]),
+        malignancy=tuple(raw["diagnosis"]["malignancy"]),
         one_hot=tuple(_one_hot(raw[name]) for name in ("one_hot_2017", "one_hot")),
         admits=admits,
         values={field: _by_value(raw[field]["values"]) for field in ("binary", "sex", "split", "site", "image_type")},
