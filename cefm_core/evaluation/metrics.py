@@ -59,6 +59,14 @@ def sensitivity_at_specificity(target: Ints, probability: Floats, specificity: f
     return float(tpr[fpr <= 1 - specificity + 1e-12].max())
 
 
+def specificity_at_sensitivity(target: Ints, probability: Floats, sensitivity: float = OPERATING_SENSITIVITY) -> float:
+    """Highest specificity among the thresholds of these rows whose sensitivity is at least ``sensitivity``."""
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, _ = roc_curve(target, probability, drop_intermediate=False)
+    return float(1 - fpr[tpr >= sensitivity - 1e-12].min())
+
+
 def _threshold_free(target: Ints, probability: Floats, only: Collection[str]) -> dict[str, Measured]:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -67,6 +75,7 @@ def _threshold_free(target: Ints, probability: Floats, only: Collection[str]) ->
         "pr_auc": average_precision_score,
         "pauc_tpr80": partial_auc_above_tpr,
         "sensitivity_at_specificity95": sensitivity_at_specificity,
+        "specificity_at_sensitivity95": specificity_at_sensitivity,
     }
     chosen = [name for name in names if name in only]
     if np.unique(target).size < 2:
@@ -124,8 +133,8 @@ def point_metrics(target: Ints, probability: Floats, threshold: Measured, only: 
         only: Names to compute; None for all.
 
     Returns:
-        By name: roc_auc, pr_auc (average precision), pauc_tpr80 (0..0.2), sensitivity_at_specificity95, accuracy,
-        balanced_accuracy, f1, kappa, sensitivity and specificity at 0.5, sensitivity_tuned95 and specificity_tuned95 at the
+        By name: roc_auc, pr_auc (average precision), pauc_tpr80 (0..0.2), sensitivity_at_specificity95 and
+        back, accuracy, balanced_accuracy, f1, kappa, sensitivity and specificity at 0.5, sensitivity_tuned95 and specificity_tuned95 at the
         tune threshold, that threshold, ece (15 bins) and brier.
     """
     wanted = METRIC_NAMES if only is None else only
@@ -146,6 +155,7 @@ METRIC_NAMES: tuple[str, ...] = (
     "pr_auc",
     "pauc_tpr80",
     "sensitivity_at_specificity95",
+    "specificity_at_sensitivity95",
     "accuracy",
     "sensitivity",
     "specificity",

@@ -34,6 +34,7 @@ METRIC_LABELS: dict[str, str] = {
     "sensitivity_tuned95": "Sensitivity at that threshold",
     "specificity_tuned95": "Specificity at that threshold",
     "sensitivity_at_specificity95": "Sensitivity at specificity 0.95",
+    "specificity_at_sensitivity95": "Specificity at sensitivity 0.95",
     "ece": "Expected calibration error (15 bins)",
     "brier": "Brier score",
     "roc_auc_source_matched": "ROC AUC within sources",

@@ -15,7 +15,7 @@ from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, metric_ro
 from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
 
 Rows = list[dict[str, Any]]
-STRATUM_METRICS = ("roc_auc", "sensitivity", "specificity", "sensitivity_tuned95", "specificity_tuned95", "ece")
+STRATUM_METRICS = ("roc_auc", "pr_auc", "sensitivity", "specificity", "sensitivity_tuned95", "specificity_tuned95", "ece")
 MIN_MODEL_CLASS = 2  # melanomas and nevi below which even a difference of AUCs says nothing
 
 

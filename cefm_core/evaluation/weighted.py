@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cefm_core.evaluation.calibration import BINS, bin_index
-from cefm_core.evaluation.metrics import METRIC_NAMES, OPERATING_SPECIFICITY, PAUC_MIN_TPR
+from cefm_core.evaluation.metrics import METRIC_NAMES, OPERATING_SENSITIVITY, OPERATING_SPECIFICITY, PAUC_MIN_TPR
 from cefm_core.evaluation.rows import Measured
 
 Floats = NDArray[np.float64]
@@ -95,6 +95,13 @@ def sensitivity_at_specificity(tp: Floats, fp: Floats, specificity: float = OPER
     return np.where(fp[:, -1] > 0, value, np.nan)
 
 
+def specificity_at_sensitivity(tp: Floats, fp: Floats, sensitivity: float = OPERATING_SENSITIVITY) -> Floats:
+    """Highest specificity at which each resample keeps the sensitivity."""
+    allowed = tp >= (sensitivity - 1e-12) * tp[:, -1:]
+    value = 1 - np.min(np.where(allowed, fp, np.inf), axis=1) / fp[:, -1]
+    return np.where(tp[:, -1] > 0, value, np.nan)
+
+
 def _confusion(weights: Floats, target: NDArray[np.int64], called: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats]:
     positive = target == 1
     cells = np.stack([positive & called, ~positive & called, ~positive & ~called, positive & ~called], axis=1)
@@ -123,6 +130,7 @@ CURVE_METRICS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "pr_auc": average_precision,
     "pauc_tpr80": partial_auc,
     "sensitivity_at_specificity95": sensitivity_at_specificity,
+    "specificity_at_sensitivity95": specificity_at_sensitivity,
 }
 
 

@@ -38,7 +38,16 @@ def test_resamples_that_lose_a_class_are_not_numbers():
     target, probability = np.array([1, 0, 0]), np.array([0.9, 0.2, 0.4])
     weights = np.array([[0, 2, 1], [3, 0, 0], [1, 1, 1]], dtype=np.uint16)
     fast = resampled_metrics(weights, target, probability, THRESHOLD)
-    for name in ("roc_auc", "pr_auc", "pauc_tpr80", "sensitivity_at_specificity95", "balanced_accuracy", "f1", "kappa"):
+    for name in (
+        "roc_auc",
+        "pr_auc",
+        "pauc_tpr80",
+        "sensitivity_at_specificity95",
+        "specificity_at_sensitivity95",
+        "balanced_accuracy",
+        "f1",
+        "kappa",
+    ):
         assert np.isnan(fast[name][:2]).all(), name
         assert np.isfinite(fast[name][2]), name
     assert np.isnan(fast["sensitivity"][0])

@@ -33,6 +33,7 @@ def test_agrees_with_torchmetrics(ties):
         "sensitivity": tm.BinaryRecall(threshold=0.5 - 1e-12),
         "specificity": tm.BinarySpecificity(threshold=0.5 - 1e-12),
         "sensitivity_at_specificity95": tm.BinarySensitivityAtSpecificity(0.95),
+        "specificity_at_sensitivity95": tm.BinarySpecificityAtSensitivity(0.95),
     }
     for name, metric in expected.items():
         reference = metric(p, y)
@@ -82,7 +83,16 @@ def test_sensitivity_at_specificity_by_hand():
 def test_one_class_gives_reasons_not_numbers(label, absent):
     target = np.full(12, label)
     result = point_metrics(target, np.linspace(0.1, 0.9, 12), Measured(0.3))
-    for name in ("roc_auc", "pr_auc", "pauc_tpr80", "sensitivity_at_specificity95", "balanced_accuracy", "f1", "kappa"):
+    for name in (
+        "roc_auc",
+        "pr_auc",
+        "pauc_tpr80",
+        "sensitivity_at_specificity95",
+        "specificity_at_sensitivity95",
+        "balanced_accuracy",
+        "f1",
+        "kappa",
+    ):
         assert result[name] == (None, "single_class"), name
     assert result[absent] == (None, "class_absent")
     assert result["accuracy"].value == pytest.approx(0.5)
