@@ -69,7 +69,7 @@ def test_twenty_reports_of_a_real_model(model_url, tmp_path, request):
     """The figures of docs/writers.md: every answer is one the schema allows, and none that the checker refuses is published."""
     if "long" not in request.config.option.markexpr:
         pytest.skip("takes minutes; run with -m long -s")
-    reports = {"writer": "openai", "base_url": model_url, "llm_model": "smollm2", "max_tokens": 700, "attempts": 1}
+    reports = {"writer": "openai", "base_url": model_url, "llm_model": "smollm2", "max_tokens": 400, "attempts": 1}
     config = CefmConfig.model_validate({"reports": reports, "runtime": {"llm_concurrency": 1, "llm_timeout_s": 600}})
     ledgers = [ledger_of(f"image-{n}", (n + 1) / 100) for n in range(20)]
     trials = try_writer(Store.open(str(tmp_path)), config, str(tmp_path), ledgers, "full")
@@ -79,7 +79,7 @@ def test_twenty_reports_of_a_real_model(model_url, tmp_path, request):
     assert endpoint.tokens.requests == 20 and FORMATS[endpoint.form] == "json_schema"
     known = {fact.id for fact in ledgers[0]}
     for trial in trials:
-        assert trial.failure in (None, "llm_cut", "llm_not_json") and trial.completion_tokens <= 700
+        assert trial.failure in (None, "llm_cut", "llm_not_json") and trial.completion_tokens <= 400
         verdict = check_report(trial.given, trial.report) if trial.report else None
         assert trial.fallback == (verdict is None or not verdict.ok)
         assert not trial.report or {fact_id for claim in trial.report.claims for fact_id in claim.facts} <= known
