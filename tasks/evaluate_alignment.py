@@ -19,6 +19,7 @@ INPUTS = ("checkpoint", *TABLES)
 _ENTRIES = (
     "cefm_core.alignment.predict",
     "cefm_core.alignment.left_out",
+    "cefm_core.alignment.neighbours",
     "cefm_core.alignment.diagnostics",
     "cefm_core.evaluation.evaluate",
     "cefm_core.tables.metrics",
@@ -77,6 +78,7 @@ def _predicted(
     from cefm_core.alignment.data import AlignmentData
     from cefm_core.alignment.diagnostics import diagnose
     from cefm_core.alignment.left_out import leave_one_source_out
+    from cefm_core.alignment.neighbours import nearest_cases
     from cefm_core.alignment.predict import predict
     from cefm_core.device import resolve_device
 
@@ -86,7 +88,8 @@ def _predicted(
     embeddings, abc_features = (read_rows(store, inputs[name]) for name in ("embeddings", "abc_features"))
     data = AlignmentData.from_rows(manifest, embeddings, abc_features, checkpoint.facts["profile"])
     digest = {row["image_id"]: row["image_sha256"] for row in manifest}
-    rows = [row | {"image_sha256": digest[row["image_id"]]} for row in predict(checkpoint, data)]
+    nearest = nearest_cases(checkpoint, data)
+    rows = [row | near | {"image_sha256": digest[row["image_id"]]} for row, near in zip(predict(checkpoint, data), nearest, strict=True)]
     if context.config.evaluation.leave_one_source_out:
         left_out = leave_one_source_out(data, checkpoint)
         rows = [row | left_out.columns(index) for index, row in enumerate(rows)]

@@ -9,6 +9,7 @@ import numpy as np
 from cefm_core.alignment.checkpoint import TrainedAlignment
 from cefm_core.alignment.conformal import Conformal
 from cefm_core.alignment.data import AlignmentData
+from cefm_core.alignment.explain import explain_clinical
 from cefm_core.alignment.fusion import Blend
 from cefm_core.alignment.models import LoadedModels, Prepared, forward_logits, load_models, prepare
 from cefm_core.errors import ConfigurationError
@@ -36,8 +37,9 @@ def predict(trained: TrainedAlignment, data: AlignmentData) -> list[dict[str, An
         models = load_models(trained)
         prepared = prepare(data, models.scales)
         columns = _columns(models, prepared)
+        shifts = explain_clinical(models, data)
     sets = _conformal_sets(models.facts, columns)
-    return [_row(data, columns, sets[i], models.facts, i) for i in range(len(data.image_ids))]
+    return [_row(data, columns, sets[i], models.facts, i) | shifts[i] for i in range(len(data.image_ids))]
 
 
 def check_encoder(facts: dict[str, Any], encoder_sha256: str) -> None:
@@ -119,6 +121,8 @@ def _row(data: AlignmentData, columns: dict[str, np.ndarray], held: list[str] | 
     reason = facts["classifier_reason"]
     if reason is None and not columns["measured"][i]:
         reason = "no_clinical_features"
+    elif reason is None and NEEDS_CLINICAL not in facts["models"]:
+        reason = "no_clinical_classifier"
     return {
         "image_id": data.image_ids[i],
         "split": data.split[i],
@@ -126,6 +130,9 @@ def _row(data: AlignmentData, columns: dict[str, np.ndarray], held: list[str] | 
         **p,
         "p_left_out": None,
         "left_out_reason": "not_asked",
+        "nearest_cases": None,
+        "nearest_cosines": None,
+        "nearest_reason": "not_asked",
         "conformal_set": held,
         "conformal_reason": None if held is not None else "no_prediction" if p["p_melanoma"] is None else "too_few_tune_labels",
         "ood_score": novelty,

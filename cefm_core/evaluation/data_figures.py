@@ -57,20 +57,7 @@ def dice_figure(frame: pd.DataFrame) -> bytes | None:
     colours = {"coarse": fs.BASELINE, "refined": fs.MODEL}
     for source, mask, values in groups:
         y = -sources.index(source) + (0.18 if mask == "coarse" else -0.18)
-        line = {"color": colours[mask], "linewidth": 1.2}
-        ax.boxplot(
-            values,
-            positions=[y],
-            widths=0.28,
-            orientation="horizontal",
-            manage_ticks=False,
-            patch_artist=True,
-            boxprops={"facecolor": colours[mask], "alpha": 0.45, "edgecolor": colours[mask]},
-            medianprops={"color": fs.INK, "linewidth": 1.6},
-            whiskerprops=line,
-            capprops=line,
-            flierprops={"marker": ".", "markersize": 4, "markerfacecolor": colours[mask], "markeredgecolor": "none", "alpha": 0.6},
-        )
+        _box(ax, values, y, colours[mask])
         ax.text(1.015, y, f"{mask} {values.mean():.3f}  (n {values.size})", fontsize=8.5, va="center", color=colours[mask], clip_on=False)
     ax.set_yticks([-i for i in range(len(sources))], sources)
     ax.set_xlim(max(0.0, min(0.8, *(float(values.min()) - 0.02 for _, _, values in groups))), 1.0)
@@ -132,6 +119,56 @@ def feature_figure(frame: pd.DataFrame) -> bytes | None:
         figure, "The measured features in melanomas and nevi", "all labelled images; dashed: median; outermost bins hold what lies beyond"
     )
     return fs.png(figure)
+
+
+def shift_figure(frame: pd.DataFrame) -> bytes | None:
+    """Draw how much asymmetry, border and colour move the clinical score of nevi and melanomas; None where nothing was explained."""
+    names = [name for name in ("asymmetry", "border", "colour") if f"shift_{name}" in frame.columns]
+    rows = frame[frame["target"].isin([0, 1]) & frame["split"].isin(HELD_OUT)]
+    if not names or not rows[f"shift_{names[0]}"].notna().any():
+        return None
+    figure, (ax,) = fs.new_figure(8.2, 4.2)
+    ax.axvline(0, color=fs.MUTED, linewidth=1.2)
+    for index, name in enumerate(names):
+        values = pd.to_numeric(rows[f"shift_{name}"], errors="coerce")
+        for label, colour, offset in ((0, fs.NEVUS, 0.19), (1, fs.MELANOMA, -0.19)):
+            chosen = values[(rows["target"] == label) & values.notna()].to_numpy(dtype=np.float64)
+            if chosen.size:
+                _box(ax, chosen, offset - index, colour)
+                ax.text(
+                    1.015,
+                    offset - index,
+                    f"median {np.median(chosen):+.2f}",
+                    fontsize=9,
+                    va="center",
+                    color=colour,
+                    transform=ax.get_yaxis_transform(),
+                )
+    ax.set_yticks([-i for i in range(len(names))], names)
+    handles = [ax.plot([], [], marker="s", linestyle="none", color=c)[0] for c in (fs.NEVUS, fs.MELANOMA)]
+    figure.legend(handles, ["nevus", "melanoma"], loc="upper right", ncols=2, fontsize=9, frameon=False, labelcolor=fs.INK)
+    fs.label_axes(ax, "Shift of the log odds of melanoma (right: towards melanoma)", "")
+    note = f"exact Shapley values of the clinical model on {len(rows)} held-out images; against a lesion with median measurements"
+    fs.title(figure, "What moves the clinical score?", note)
+    return fs.png(figure)
+
+
+def _box(ax: Axes, values: NDArray[np.float64], y: float, colour: str) -> None:
+    """Draw one horizontal box: middle half, median, and whiskers."""
+    line = {"color": colour, "linewidth": 1.2}
+    ax.boxplot(
+        values,
+        positions=[y],
+        widths=0.28,
+        orientation="horizontal",
+        manage_ticks=False,
+        patch_artist=True,
+        boxprops={"facecolor": colour, "alpha": 0.45, "edgecolor": colour},
+        medianprops={"color": fs.INK, "linewidth": 1.6},
+        whiskerprops=line,
+        capprops=line,
+        flierprops={"marker": ".", "markersize": 4, "markerfacecolor": colour, "markeredgecolor": "none", "alpha": 0.6},
+    )
 
 
 def shortcut_figure(result: SentinelResult, cohort: Cohort, models: list[dict[str, Any]], margin: float) -> bytes | None:

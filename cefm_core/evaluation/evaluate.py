@@ -142,6 +142,7 @@ def _figures(
         "cosines.png": score_figures.cosine_figure(diagnostics),
         "dice_by_source.png": data_figures.dice_figure(held_out),
         "features_by_class.png": data_figures.feature_figure(frame),
+        "clinical_shifts.png": data_figures.shift_figure(frame),
         "left_out.png": data_figures.left_out_figure(rows),
     }
     cohort = next((c for c in scored.cohorts if 0 < c.n_positive < c.n), None)

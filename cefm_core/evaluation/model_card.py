@@ -55,6 +55,7 @@ FIGURE_LABELS = {
     "dice_by_source.png": "Dice by source",
     "features_by_class.png": "Features by class",
     "risk_coverage.png": "Risk against coverage",
+    "clinical_shifts.png": "What moves the clinical score",
     "left_out.png": "Sources left out of training",
 }
 INTENDED = """**Intended use.** Research: to study how measured features, image embeddings and reports go together on dermoscopic images of

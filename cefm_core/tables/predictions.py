@@ -3,13 +3,19 @@
 from cefm_core.tables.schema import Column, Table
 
 REASONS = (
+    "no_clinical_classifier",
     "no_classifier_single_class",
     "no_classifier_too_few_labels",
     "no_clinical_features",
 )
 LEFT_OUT_REASONS = ("not_asked", "no_source", "single_source", "no_classifier")
 CONFORMAL_REASONS = ("no_prediction", "too_few_tune_labels")
+NEAREST_REASONS = ("not_asked", "no_training_case")
 SPLITS = ("train", "tune", "val", "test", "external")
+
+
+def _log_odds(name: str, description: str) -> Column:
+    return Column(name, "float", description, "natural log odds", nullable=True, reason_column="reason")
 
 
 def _probability(name: str, description: str) -> Column:
@@ -49,6 +55,20 @@ TABLE = Table(
             reason_column="conformal_reason",
         ),
         Column("conformal_reason", "string", "Why there is no conformal_set", nullable=True, allowed=CONFORMAL_REASONS),
+        _log_odds("shift_asymmetry", "What the asymmetry measurements add to the log odds of p_clinical (exact Shapley value)"),
+        _log_odds("shift_border", "What the border measurements add"),
+        _log_odds("shift_colour", "What the colour measurements add"),
+        _log_odds("clinical_reference_log_odds", "Log odds of a lesion with the median measurements of train; the three shifts add to it"),
+        Column(
+            "nearest_cases",
+            "strings",
+            "Nearest labelled train images of other lesions, by aligned embedding",
+            "",
+            nullable=True,
+            reason_column="nearest_reason",
+        ),
+        Column("nearest_cosines", "floats", "Their cosines, mean over seeds, -1 to 1", "", nullable=True, reason_column="nearest_reason"),
+        Column("nearest_reason", "string", "Why there is no nearest case", nullable=True, allowed=NEAREST_REASONS),
         Column("ood_score", "float", "Distance from the training embeddings; 1 is the limit of 99.5 % of tune images", minimum=0),
         Column("abstain", "bool", "Whether the prediction should not be relied on"),
         Column(

@@ -65,3 +65,13 @@ def test_without_sets_nothing_is_said_of_them(run, config):
     rows = evaluate(**run(300), config=config, draw=False).metric_rows
     assert not [row for row in rows if row["metric"].startswith("conformal")]
     assert find_row(rows, "combined", "val", "risk_coverage_area")["value"] > 0
+
+
+def test_shifts_of_the_clinical_score_are_drawn(run, config):
+    made = run(300)
+    random = np.random.default_rng(0)
+    assert "clinical_shifts.png" not in evaluate(**made, config=config).figures
+    made["predictions"] = made["predictions"].assign(
+        **{f"shift_{name}": random.normal(size=300) for name in ("asymmetry", "border", "colour")}
+    )
+    assert evaluate(**made, config=config).figures["clinical_shifts.png"].startswith(b"\x89PNG")
