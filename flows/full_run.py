@@ -8,12 +8,14 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from flows.evaluate_alignment import evaluate_alignment
 from flows.gate import gates_markdown
 from flows.lineage import commit
+from flows.plan import RunPlan, plan_markdown, plan_run
 from flows.preflight import preflight
 from flows.prepare_dataset import prepare_dataset
 from flows.redraw import beside_the_run_page, site_of
+from flows.run_name import rename_run
 from flows.runner import sized
 from flows.stage_run import FlowResult
-from flows.summary import RunSummary, summarise, summary_markdown
+from flows.summary import RunSummary, stages_of_version, summarise, summary_markdown
 from flows.train_alignment import train_alignment
 from flows.write_reports import write_reports
 from storage import keys
@@ -25,9 +27,16 @@ from tasks.rows import collect_rejects
 
 
 @flow(name="full_run", flow_run_name="full_run {context.title}")
-def full_run(context: RunContext) -> RunSummary:
-    """Run every stage on a source, publish the outputs as one version and draw the report site."""
+def full_run(context: RunContext, dry_run: bool = False) -> RunSummary | RunPlan:
+    """Run every stage on a source, publish the outputs as one version and draw the report site.
+
+    Args:
+        context: Where the images and the store are, and how the run is set.
+        dry_run: Only say what would run, on how many images, and why; nothing is computed and nothing published.
+    """
     preflight(context)
+    if dry_run:
+        return _dry_run(context)
     store = context.open_store()
     base = latest_number(store)
     result: FlowResult = sized(prepare_dataset, context)(context)
@@ -39,7 +48,8 @@ def full_run(context: RunContext) -> RunSummary:
     result.facts |= {"version": version, "commit": commit(), "links": beside_the_run_page(context, result.gates, base, version)}
     said = site_of(result)
     site = publish_site.submit(context, result.outputs, said["stages"], said["gates"], said["facts"]).result()
-    summary = summarise(context, result, version, site)
+    summary = summarise(context, result, version, site, stages_of_version(store, base))
+    rename_run(f"full_run {context.title}: version {version}")
     record = {"commit": commit(), "context": context.model_dump(mode="json"), "site": said}
     record_run(store, context.run_id, summary.model_dump(mode="json") | record)
     create_markdown_artifact(summary_markdown(summary), key="run-summary", description=f"Run {context.title}")
@@ -48,3 +58,10 @@ def full_run(context: RunContext) -> RunSummary:
     )
     create_link_artifact(summary.report_url, key="report-site", link_text="Report site")
     return summary
+
+
+def _dry_run(context: RunContext) -> RunPlan:
+    plan = plan_run(context)
+    create_markdown_artifact(plan_markdown(plan), key="run-plan", description=f"Dry run {context.title}")
+    rename_run(f"full_run {context.title}: dry run, {sum(stage.missing for stage in plan.stages)} items to do")
+    return plan

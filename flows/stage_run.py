@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from flows.console import PROGRESS
 from flows.gate import gate
+from flows.run_name import flow_name, rename_run
 from storage.refs import FileRef
 from tasks.context import RunContext
-from tasks.row_stage import Plan, Published
+from tasks.row_stage import PartSummary, Plan, Published
 from tasks.rows import plan_rows, publish_table
 
 
@@ -124,14 +125,34 @@ def table_of(stage: str) -> str:
 
 
 def _work_through(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> None:
-    total = len(plan.shards)
-    slug = shard_task.name.replace("_", "-")
-    progress = create_progress_artifact(0.0, key=slug, description=f"{shard_task.name}: {plan.missing} of {plan.images} images to do")
+    total, name = len(plan.shards), shard_task.name
+    progress = create_progress_artifact(0.0, key=name.replace("_", "-"), description=_said(name, plan, 0, 0.0))
+    rename_run(f"{flow_name()} {context.title}: {name}")
+    start, images = time.perf_counter(), 0
     futures = [
-        shard_task.submit(context, plan.fingerprint, work, label=f"{shard_task.name}: shard {number} of {total}")
+        shard_task.submit(context, plan.fingerprint, work, label=f"{name}: shard {number} of {total}")
         for number, work in enumerate(plan.shards, start=1)
     ]
     for done, future in enumerate(as_completed(futures), start=1):
-        future.result()
-        update_progress_artifact(progress, 100.0 * done / total)  # type: ignore[arg-type]  # sync in a sync flow
-        PROGRESS.info("%s: %d of %d shards", shard_task.name, done, total)
+        summary: PartSummary = future.result()
+        images += summary.rows + summary.rejected
+        said = _said(name, plan, images, time.perf_counter() - start)
+        update_progress_artifact(progress, 100.0 * images / plan.missing, said)  # type: ignore[arg-type]  # sync in a sync flow
+        rename_run(f"{flow_name()} {context.title}: {name} {100 * images // plan.missing} %")
+        PROGRESS.info("%s: %d of %d shards; %s", name, done, total, said)
+
+
+def _said(name: str, plan: Plan, images: int, seconds: float) -> str:
+    """Say how far a stage is, how fast, and how long it will still take."""
+    reused = f", {plan.images - plan.missing} reused" if plan.missing < plan.images else ""
+    said = f"{name}: {images} of {plan.missing} images{reused}"
+    if not images or not seconds:
+        return said
+    left = seconds * (plan.missing - images) / images
+    return f"{said}, {images / seconds:.1f} images/s, {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time in words that fit it."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"

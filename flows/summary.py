@@ -6,9 +6,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cefm_core.errors import IntegrityError
 from flows.stage_run import FlowResult
+from storage import keys
 from storage.backends import object_url
 from storage.refs import FileRef
+from storage.store import Store
+from storage.versions import read_version
 from tasks.context import RunContext
 
 _NOTICE = "Research software, not a medical device: no result is a diagnosis."
@@ -21,7 +25,8 @@ class RunSummary(BaseModel):
         run_id: Identifier of the run.
         store: URI of the store.
         version: Number of the published version.
-        stages: One entry a stage: name, in, out, rejected, cached, reused, seconds, note.
+        stages: One entry a stage: name, in, out, rejected, cached, reused, seconds, note; ``before``: seconds per item worked on
+            in the run before, or None.
         metrics: Headline scores on the held-out images, by name.
         headline: What the evaluation says first; a shortcut warning, if any, stands first.
         outputs: Reference by output name.
@@ -38,8 +43,9 @@ class RunSummary(BaseModel):
     report_url: str
 
 
-def summarise(context: RunContext, result: FlowResult, version: int, site: dict[str, Any]) -> RunSummary:
-    """Gather a run's counts, scores and links."""
+def summarise(context: RunContext, result: FlowResult, version: int, site: dict[str, Any], before: list[dict[str, Any]]) -> RunSummary:
+    """Gather a run's counts, scores and links; ``before`` are the stages of an earlier run to compare with."""
+    earlier = {stage["name"]: _per_item(stage) for stage in before}
     stages = [
         {
             "name": record.name,
@@ -50,6 +56,7 @@ def summarise(context: RunContext, result: FlowResult, version: int, site: dict[
             "reused": record.reused,
             "seconds": record.seconds,
             "note": record.note,
+            "before": earlier.get(record.name),
         }
         for record in result.stages
     ]
@@ -65,13 +72,29 @@ def summarise(context: RunContext, result: FlowResult, version: int, site: dict[
     )
 
 
+def stages_of_version(store: Store, number: int) -> list[dict[str, Any]]:
+    """Return the stages of the run that published a version; none where it is gone or there is no such version."""
+    try:
+        run_id = read_version(store, number)["run_id"] if number else ""
+        return store.read_json(keys.run_key(run_id, "run.json"))["stages"] if run_id else []
+    except (IntegrityError, KeyError):
+        return []
+
+
+def _per_item(stage: dict[str, Any]) -> float | None:
+    """Seconds per item worked on; None where the stage had nothing to do."""
+    worked = stage["in"] - stage["reused"]
+    return round(stage["seconds"] / worked, 4) if worked else None
+
+
 def summary_markdown(summary: RunSummary) -> str:
     """Return the summary as a Markdown page of bounded size."""
     lines = [f"# Run {summary.run_id}", "", f"_{_NOTICE}_", "", *(f"- {line}" for line in summary.headline[:10]), ""]
-    lines += ["| stage | in | out | rejected | cached | seconds |", "| --- | ---: | ---: | ---: | --- | ---: |"]
+    lines += ["| stage | in | out | rejected | cached | seconds | s per item | run before, s per item | note |"]
+    lines += ["| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |"]
     lines += [
-        f"| {s['name']} | {s['in']} | {s['out']} | {s['rejected']} | {_cached(s)} | {s['seconds']:.1f} |"
-        + (f" {s['note']}" if s["note"] else "")
+        f"| {s['name']} | {s['in']} | {s['out']} | {s['rejected']} | {_cached(s)} | {s['seconds']:.1f} "
+        f"| {_seconds(_per_item(s))} | {_seconds(s['before'])} | {_cell(s['note'])} |"
         for s in summary.stages
     ]
     lines += ["", "| metric | value |", "| --- | --- |", *(f"| {name} | {_scored(value)} |" for name, value in summary.metrics.items())]
@@ -87,6 +110,15 @@ def summary_text(summary: RunSummary) -> str:
     ]
     lines += [f"  {name}: {_scored(value)}" for name, value in summary.metrics.items()]
     return "\n".join([*lines, _NOTICE, f"report: {summary.report_url}"])
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    """Return text that stays inside its cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _cached(stage: dict[str, Any]) -> str:

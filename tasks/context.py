@@ -6,15 +6,17 @@ import threading
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from cefm_core.config import CefmConfig
+from cefm_core.stages import STAGES
 from storage.backends import normalise_uri
 from storage.source import Source
 from storage.store import Store
 from storage.versions import new_run_id
 
 T = TypeVar("T")
+_STAGES = [stage.name for stage in STAGES]
 Uri = Annotated[str, AfterValidator(normalise_uri)]
 _local = threading.local()
 
@@ -22,6 +24,15 @@ _local = threading.local()
 def _as_tuple(value: Any) -> Any:
     """Take one table as a list of one, and none as an empty list."""
     return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def _known(stage: str) -> str:
+    if stage not in _STAGES:
+        raise ValueError(f"no such stage; the stages are {', '.join(_STAGES)}")
+    return stage
+
+
+StageName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": _STAGES})]
 
 
 class RunContext(BaseModel):
@@ -36,13 +47,20 @@ class RunContext(BaseModel):
     )
     duplicates: Uri | None = Field(None, description="Curated list of duplicate images, CSV with two columns of names")
     config: CefmConfig = Field(CefmConfig(), description="All settings")
-    refresh: tuple[str, ...] = Field((), description="Names of stages that recompute everything in this run")
+    refresh: tuple[StageName, ...] = Field((), description="Stages that compute everything anew, whatever is there")
+    resume_from: StageName | None = Field(None, description="This stage and all after it compute everything anew; those before are reused")
+    retry_rejects: bool = Field(False, description="Images that were rejected are tried once more; finished ones are reused")
     run_id: str = Field(default_factory=new_run_id, description="Identifier of the run")
 
     @property
     def title(self) -> str:
         """What run this is, for people: the source's name and the run's identifier."""
         return f"{self.source.rsplit('/', 1)[-1]} {self.run_id}"
+
+    def computes_anew(self, stage: str) -> bool:
+        """Whether a stage is to compute everything anew in this run."""
+        later = self.resume_from in _STAGES and stage in _STAGES[_STAGES.index(self.resume_from) :]
+        return later or stage in self.refresh
 
     def open_store(self) -> Store:
         """Open the run's store."""

@@ -126,7 +126,9 @@ def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) 
         {**values, "row_key": row_key(print_.digest, values)}
         for values in map(stage.inputs, _joined(store, {name: tables[name] for name in stage.upstream}))
     ]
-    known = {} if stage.name in context.refresh else _believed(store, stage, print_.digest, {item["row_key"] for item in wanted})
+    asked = {item["row_key"] for item in wanted}
+    anew = context.computes_anew(stage.name)
+    known = set() if anew else _believed(store, stage, print_.digest, asked, context.retry_rejects)
     missing = [item for item in wanted if item["row_key"] not in known]
     size = _shard_length(len(missing), context.config.runtime)
     return Plan(
@@ -202,7 +204,7 @@ def _joined(store: Store, upstream: dict[str, FileRef]) -> list[Rows]:
     return [{name: rows[image_id] for name, rows in tables.items()} for image_id in sorted(ids)]
 
 
-def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -> set[str]:
+def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str], retry_rejects: bool) -> set[str]:
     rows, rejected = _parts(store, stage, fingerprint_, wanted)
     refs = [
         (key, FileRef(key=row[f"{kind}_key"], sha256=row[f"{kind}_sha256"]))
@@ -215,7 +217,7 @@ def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]
     if broken:
         logger.warning("%s: %d outputs are missing or altered and will be re-made", stage.name, len(broken))
     standing = {key for key, row in rows.items() if stage.settled(row)}
-    refused = {key for key, reject in rejected.items() if reject["code"] not in _PASSING}
+    refused = set() if retry_rejects else {key for key, reject in rejected.items() if reject["code"] not in _PASSING}
     return (standing | refused) - broken
 
 

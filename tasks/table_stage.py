@@ -47,7 +47,7 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
     """
     store = context.open_store()
     key = keys.cache_key(name or print_.stage, digest_of([print_.digest, inputs]))
-    found = None if print_.stage in context.refresh else _recorded(store, key)
+    found = None if context.computes_anew(print_.stage) else _recorded(store, key)
     if found is not None:
         return found.model_copy(update={"cached": True})
     write_down(store, print_)

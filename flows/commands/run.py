@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cefm_core.config import CefmConfig
+from cefm_core.errors import ConfigurationError
 from flows.console import follow_progress, say
 from flows.preflight import check_places
 from flows.server import ensure_server, ui_url
@@ -16,6 +19,20 @@ from tasks.context import RunContext
 _DEMO_SEED = 20240601
 # So few images need a larger held-out part than a data set for the evaluation to say anything.
 _DEMO_VAL_SHARE = 0.3
+
+
+def context_of(**fields: Any) -> RunContext:
+    """Make the context of a run.
+
+    Raises:
+        ConfigurationError: A field is not what it may be; every offender is named.
+    """
+    try:
+        return RunContext(**fields)
+    except ValidationError as error:
+        raise ConfigurationError(
+            "; ".join(f"{e['loc'][0]} {e['input']}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        ) from error
 
 
 def run(context: RunContext, as_json: bool) -> None:
@@ -44,7 +61,7 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
     base = latest_number(opened)
     before = read_version(opened)
     source = before["source"]
-    context = RunContext(source=source, store=store, config=config, refresh=refresh)
+    context = context_of(source=source, store=store, config=config, refresh=refresh)
     result = _start(flow_name, context)
     outputs = read_outputs(opened) | result.outputs
     version = publish(opened, base, context.run_id, outputs, source)
@@ -62,13 +79,10 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
 
 def plan(context: RunContext, as_json: bool) -> None:
     """Say what a run would do, without doing it."""
-    from flows.commands.plan import plan_run
+    from flows.plan import plan_run, plan_text
 
     found = plan_run(context)
-    if as_json:
-        print(json.dumps(found), flush=True)
-    else:
-        print("\n".join(f"{stage['name']}: {stage['missing']} of {stage['images']} images ({stage['why']})" for stage in found))
+    print(json.dumps(found.model_dump()["stages"]) if as_json else plan_text(found), flush=True)
 
 
 def _start(flow_name: str, context: RunContext) -> Any:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from flows.full_run import full_run
+from flows.summary import summary_markdown
 from storage.parquet import read_rows
 from storage.store import Store, local_path
+from storage.versions import latest_number
 from tests.flows.conftest import SETTINGS
 
 pytestmark = pytest.mark.flow
@@ -164,3 +166,41 @@ def test_one_core_function_re_makes_what_calls_it(copy, tmp_path):
     worked = {stage["name"]: stage["in"] - stage["reused"] for stage in after["stages"]}
     images = stages(before)["measure_abc"]["in"]
     assert worked == dict.fromkeys(worked, 0) | {"measure_abc": images, "write_reports": images}
+
+
+def test_a_dry_run_counts_and_publishes_nothing(copy):
+    context, before = copy
+    plan = full_run(context.model_copy(update={"resume_from": "measure_abc"}), dry_run=True)
+    todo = {stage.name: stage.missing for stage in plan.stages}
+    images = stages(before)["measure_abc"]["in"]
+    assert [todo[name] for name in ("build_manifest", "segment_coarse", "measure_abc", "write_reports")] == [0, 0, images, images]
+    store = Store.open(context.store)
+    assert latest_number(store) == before.version
+    assert not store.keys_below(f"runs/{context.run_id}")
+
+
+def test_the_list_of_runs_says_which_version_came_of_it(finished):
+    from prefect.client.orchestration import get_client
+
+    context, summary = finished
+    with get_client(sync_client=True) as client:
+        names = [run.name for run in client.read_flow_runs()]
+    assert f"full_run {context.title}: version {summary.version}" in names
+
+
+def test_the_summary_compares_each_stage_with_the_run_before(copy):
+    context, before = copy
+    after = full_run(context.model_copy(update={"refresh": ("assess_images",)}))
+    was = stages(before)["assess_images"]
+    assert stages(after)["assess_images"]["before"] == pytest.approx(was["seconds"] / was["in"], abs=1e-4)
+    text = summary_markdown(after)
+    assert "run before, s per item" in text
+    assert f"| {stages(after)['assess_images']['before']:.3f} |" in text
+
+
+def test_progress_says_the_rate_and_the_time_left(finished):
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        said = [artifact.description for artifact in client.read_artifacts() if artifact.type == "progress"]
+    assert any("images/s" in text and "left" in text for text in said)

@@ -113,7 +113,7 @@ def _kill_server(place: Workspace, server: S3Server, moment: float) -> int:
         drained.start()
         time.sleep(moment)
         with suppress(OSError, ValueError):
-            _kill(int(json.loads((Path(home) / "server.json").read_text())["pid"]))
+            os.killpg(int(json.loads((Path(home) / "server.json").read_text())["pid"]), signal.SIGKILL)
         code = process.wait(600)
         drained.join(10)
         return code
@@ -197,7 +197,8 @@ def _finding(calm_uri: str, calm: Ran, attempts: list[dict[str, Any]]) -> Findin
     total = sum(counts.values(), Counter())
     lines = [
         f"Runs over all ten stages on a real S3 server, {IMAGES} images. Store byte-identical after the same command: "
-        f"**{total['same bytes']} of {total['kills']}**. Rows committed before the kill and computed again: **{sum(map(_recomputed, attempts))}** of {total['rows']}. "
+        f"**{total['same bytes']} of {total['kills']}**. Rows committed before the kill and computed again: "
+        f"**{sum(map(_recomputed, attempts))}** of {total['rows']}. "
         f"Half-written objects under a final name, seen by a second process: **{total['half']}** of {total['looked']:,} looked at.",
         "",
         *table(

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +173,17 @@ class Forker:
         self._process.wait(30)
 
 
-@lru_cache(maxsize=2)
+# The first forker serves most runs; one more, for a copy of the code that was changed, is enough.
+_forkers: dict[tuple[Path, tuple[tuple[str, str], ...]], Forker] = {}
+
+
 def _forker(code: Path, environment: tuple[tuple[str, str], ...]) -> Forker:
-    return Forker(code, prefect_environment() | {"PYTHONPATH": str(code)} | dict(environment))
+    key = (code, environment)
+    if key not in _forkers:
+        for old in list(_forkers)[1:]:
+            _forkers.pop(old).close()
+        _forkers[key] = Forker(code, prefect_environment() | {"PYTHONPATH": str(code)} | dict(environment))
+    return _forkers[key]
 
 
 def summary_of(printed: str) -> dict[str, Any]:

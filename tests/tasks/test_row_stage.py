@@ -1,7 +1,9 @@
 import pytest
+from pydantic import ValidationError
 
 from cefm_core.config import CefmConfig, RuntimeConfig
 from cefm_core.errors import BadItemError, ConfigurationError
+from cefm_core.stages import STAGES
 from cefm_core.tables import source_listing
 from cefm_core.tables.schema import Column, Table
 from storage.parquet import read_rows, write_rows
@@ -177,3 +179,32 @@ def test_a_configuration_error_stops_the_shard(bench):
 
     with pytest.raises(ConfigurationError):
         run_shard(STAGE, bench.context, plan.fingerprint, plan.shards[0], misconfigured)
+
+
+def test_rejects_are_retried_alone_when_asked(bench):
+    tables = bench.listing([*NAMES, "bad-1"])
+    bench.run(tables)
+    _, published = bench.run(tables, bench.context.model_copy(update={"retry_rejects": True}))
+    assert bench.processed == ["bad-1"]
+    assert (published.rows, published.rejected) == (7, 1)
+
+
+def test_a_stage_and_all_after_it_compute_anew_when_asked(bench):
+    context = bench.context.model_copy(update={"resume_from": "measure_abc", "refresh": ("build_manifest",)})
+    anew = [stage.name for stage in STAGES if context.computes_anew(stage.name)]
+    assert anew == [
+        "build_manifest",
+        "measure_abc",
+        "embed_images",
+        "train_alignment",
+        "evaluate_alignment",
+        "rank_descriptors",
+        "write_reports",
+    ]
+    assert not any(bench.context.computes_anew(stage.name) for stage in STAGES)
+
+
+@pytest.mark.parametrize("field", [{"refresh": ("measure",)}, {"resume_from": "measure"}])
+def test_a_stage_that_is_none_is_refused(bench, field):
+    with pytest.raises(ValidationError, match="the stages are build_manifest, assess_images"):
+        RunContext(store="a", source="b", **field)
