@@ -92,7 +92,9 @@ def _page_context(pictures: Pictures, item: Row, ledger: Corrected, written: Wri
 
 
 def _lineage(rows: Rows) -> tuple[tuple[str, str], ...]:
-    digests = [("source image", rows["manifest"]["image_sha256"])]
+    manifest = rows["manifest"]
+    origin = [(name, manifest[column]) for name, column in (("from", "source"), ("licence", "licence"), ("credit", "attribution"))]
+    digests = [(name, value or "not stated") for name, value in origin] + [("source image", manifest["image_sha256"])]
     digests += [("coarse mask", rows["coarse_masks"]["mask_sha256"]), ("refined mask", rows["refined_masks"]["mask_sha256"])]
     return tuple(digests + [(f"{name} row", row["row_key"]) for name, row in rows.items()])
 

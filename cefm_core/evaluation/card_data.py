@@ -44,7 +44,8 @@ def data_section(frame: pd.DataFrame) -> str:
     """
     header = ["images", "melanoma", "nevus", "other or no label"]
     source, split, licence = _text(frame, "source"), _text(frame, "split"), _text(frame, "manifest.licence")
-    licences = [[s, lic, int(n)] for (s, lic), n in frame.groupby([source, licence]).size().items()] if len(frame) else []
+    credit = _text(frame, "manifest.attribution")
+    licences = [[*named, int(n)] for named, n in frame.groupby([source, licence, credit]).size().items()] if len(frame) else []
     grouped = int(frame["group_id"].notna().sum())
     shared = {s: shared_groups(frame, s) for s in HELD_OUT}
     crossing = ", ".join(f"{n} of {s}" for s, n in shared.items() if n)
@@ -57,7 +58,7 @@ def data_section(frame: pd.DataFrame) -> str:
         "histopathology confirmed them is not recorded here.",
         "### Partitions and class balance\n\n" + table(["split", *header], _counts(frame, split)) + "\n\n" + known,
         "### Sources\n\n" + table(["source", *header], _counts(frame, source)),
-        "### Licences\n\n" + table(["source", "licence as stated", "images"], licences),
+        "### Licences and credits\n\n" + table(["source", "licence as stated", "credit as stated", "images"], licences),
         "### Patients, skin tone, artefacts\n\nSkin tone is a band of the individual typology angle measured on the skin around "
         "the lesion, which light and camera shift; it is no person's own statement.\n\n"
         + table(["stratum", *header[:3]], _composition(frame)),
