@@ -158,9 +158,10 @@ def study_markdown(rows: Sequence[dict[str, Any]], count: int, name: str) -> str
     lines = [
         "# Where the thresholds of image quality come from",
         "",
-        f"Made by `python -m cefm_core.imaging.threshold_study`, on {count} photographs of `{name}` and, for each fault, a copy of each with",
-        "that fault. Photographs have faults of their own, so some that are flagged are flagged rightly. The best threshold has the largest",
-        f"difference between faults caught and photographs flagged. Shares have half-widths of at most {98 / np.sqrt(count):.0f} points (95 %).",
+        f"Made by `python -m cefm_core.imaging.threshold_study`, on {count} photographs of `{name}` and, for each fault, a copy of each",
+        "with that fault. Photographs have faults of their own, so some that are flagged are flagged rightly. The best threshold has the",
+        "largest difference between faults caught and photographs flagged. Shares have half-widths of at most",
+        f"{98 / np.sqrt(count):.0f} points (95 %).",
         "",
         "| measure | photographs: 1 %, 5 %, median, 95 %, 99 % | fault | faulty median | configured: photographs flagged, faults caught "
         "| best: photographs flagged, faults caught |",
