@@ -7,6 +7,7 @@ from importlib import import_module
 from pydantic import BaseModel
 
 from cefm_core.stages import STAGES
+from flows.pace import Pace
 from storage import keys
 from storage.refs import FileRef
 from storage.versions import latest_number, read_outputs
@@ -24,12 +25,19 @@ class StagePlan(BaseModel):
         images: Images it would be asked for.
         missing: Images it would work on.
         why: Why it would work on them, or why it would not.
+        seconds: About how long, at the pace of past runs on this store; None where there is none.
     """
 
     name: str
     images: int
     missing: int
     why: str
+    seconds: float | None = None
+
+    @property
+    def about(self) -> str:
+        """The estimate in words, or nothing."""
+        return "" if self.seconds is None else f"about {self.seconds:.0f} s"
 
 
 class RunPlan(BaseModel):
@@ -48,13 +56,16 @@ class RunPlan(BaseModel):
 
 def plan_text(plan: RunPlan) -> str:
     """Return a plan as plain lines."""
-    return "\n".join(f"{stage.name}: {stage.missing} of {stage.images} images ({stage.why})" for stage in plan.stages)
+    return "\n".join(
+        f"{stage.name}: {stage.missing} of {stage.images} images ({', '.join(filter(None, (stage.why, stage.about)))})"
+        for stage in plan.stages
+    )
 
 
 def plan_markdown(plan: RunPlan) -> str:
     """Return a plan as a Markdown page."""
-    lines = ["# Dry run: nothing was computed", "", "| stage | images | to do | why |", "| --- | ---: | ---: | --- |"]
-    return "\n".join(lines + [f"| {s.name} | {s.images} | {s.missing} | {s.why} |" for s in plan.stages])
+    lines = ["# Dry run: nothing was computed", "", "| stage | images | to do | why | time |", "| --- | ---: | ---: | --- | --- |"]
+    return "\n".join(lines + [f"| {s.name} | {s.images} | {s.missing} | {s.why} | {s.about} |" for s in plan.stages])
 
 
 def plan_run(context: RunContext) -> RunPlan:
@@ -70,14 +81,15 @@ def plan_run(context: RunContext) -> RunPlan:
     upstream: dict[str, FileRef] = published | {"source_listing": scanned.files["source_listing"]}
     if "manifest" in published:
         upstream |= collect_corrections.fn(context, published["manifest"]).files
-    found = []
+    pace, found = Pace(opened), []
     for stage in STAGES:
         contract = getattr(import_module(f"tasks.{stage.name}"), "STAGE", None)
         if contract is None:
             why = "computed anew, as asked" if context.computes_anew(stage.name) else "runs when its tables change"
-            found.append(StagePlan(name=stage.name, images=0, missing=0, why=why))
+            found.append(StagePlan(name=stage.name, images=0, missing=0, why=why, seconds=pace.tables(stage.name)))
             continue
-        found.append(_row_entry(context, stage.name, upstream, scanned.summary["images"]))
+        entry = _row_entry(context, stage.name, upstream, scanned.summary["images"])
+        found.append(entry.model_copy(update={"seconds": pace.rows(stage.name, entry.missing)}))
     return RunPlan(run_id=context.run_id, store=context.store, stages=found)
 
 
