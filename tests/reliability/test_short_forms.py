@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.reliability import changes, races, replies
+from tests.reliability import changes, hostile_images, kills, races, replies, store_faults
 
 
 @pytest.mark.flow
@@ -16,3 +16,16 @@ def test_nothing_is_lost_when_answers_never_come():
 
 def test_of_many_publishers_one_wins_and_no_reader_sees_half_an_object():
     assert races.find(seed=2, count=2).failures == []
+
+
+def test_a_store_that_fails_gives_no_wrong_result_without_a_word():
+    assert store_faults.find(seed=2, count=1).failures == []
+
+
+def test_hostile_images_crash_nothing_and_none_is_lost():
+    assert hostile_images.find(seed=2, count=60).failures == []
+
+
+@pytest.mark.flow
+def test_after_a_kill_the_same_command_leaves_the_same_store():
+    assert kills.find(seed=2, count=2).failures == []
