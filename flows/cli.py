@@ -167,7 +167,7 @@ def paper_tables(
 
 @app.command()
 def show(image_id: str, store: StoreOption = STORE) -> None:
-    """Print everything known about one image, with lineage."""
+    """Print everything known about one image, with lineage; or, of a digest or key, the images and versions that rest on it."""
     from flows.commands.inspect import show as command
 
     command(image_id, store)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cefm_core.errors import ConfigurationError
+from storage.lineage import is_digest, uses_of
 from storage.parquet import read_arrow, read_rows
 from storage.store import Store
 from storage.versions import read_outputs, read_version
@@ -43,8 +44,14 @@ def check_report(facts_file: Path, report_file: Path) -> None:
 
 
 def show(image_id: str, store: str) -> None:
-    """Print every row of one image, with the fingerprints behind them."""
+    """Print every row of one image, with the digests behind them; of a digest or key, the images and versions that rest on it."""
     opened = Store.open(store)
+    if is_digest(image_id):
+        uses = uses_of(opened, image_id)
+        if not uses["outputs"] and not uses["rows"]:
+            raise ConfigurationError(f"digest {image_id}: nothing in {opened.uri} names it")
+        print(json.dumps(uses, indent=2, ensure_ascii=False))
+        return
     rows = _rows_of(opened, image_id)
     rejects = [row for row in read_rows(opened, read_outputs(opened)["rejects"]) if row["item"] == image_id]
     if not rows and not rejects:

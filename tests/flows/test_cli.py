@@ -186,6 +186,12 @@ def test_show_leads_back_to_the_image(cefm, finished):
     assert shown["tables"].keys() >= {"manifest", "coarse_masks", "refined_masks", "abc_features", "embeddings", "predictions", "reports"}
     digests = {row["image_sha256"] for row in shown["tables"].values() if row.get("image_sha256")}
     assert len(digests) == 1
+    mask = shown["tables"]["refined_masks"]["mask_key"]
+    uses = json.loads(cefm("show", mask, "--store", context.store)[1])
+    assert uses["rows"]["refined_masks.mask_key"] == {"count": 1, "images": ["PHANTOM_0000005"]}
+    model = json.loads(cefm("show", summary.outputs["checkpoint"].sha256, "--store", context.store)[1])
+    assert model["outputs"] == {"checkpoint": [1]}
+    assert cefm("show", "0" * 64, "--store", context.store)[0] == 2
     assert cefm("show", "nobody", "--store", context.store)[0] == 2
 
 
