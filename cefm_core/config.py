@@ -54,9 +54,9 @@ class QualityConfig(Settings):
     glare_share_threshold: float = Field(0.01, description="Share of pixels in glare above which an image is flagged, 0..1")
     dark_threshold: float = Field(30.0, description="Mean CIELAB L below which an image is flagged too dark, 0..100")
     bright_threshold: float = Field(88.0, description="Mean CIELAB L above which an image is flagged too bright, 0..100")
-    contrast_threshold: float = Field(5.5, description="Spread of CIELAB L (5th to 95th percentile) below which an image is flagged")
+    contrast_threshold: float = Field(8.5, description="Spread of CIELAB L (5th to 95th percentile) below which an image is flagged")
     skin_hue_share_threshold: float = Field(
-        0.6, description="Share of skin-like hues below which colour is unusual (cast, or no skin at all)"
+        0.85, description="Share of skin-like hues below which colour is unusual (cast, or no skin at all)"
     )
 
 
@@ -90,7 +90,7 @@ class RefineConfig(Settings):
     max_area_ratio: float = Field(1.3, ge=1, description="Largest ratio of refined to coarse area, either way")
     max_components: int = Field(3, ge=1, description="Most components of a proposal, before clean-up")
     max_border_contact_gain: float = Field(0.25, ge=0, le=1, description="Most that the share of contour on the image's edge may grow")
-    min_edge_contrast_gain: float = Field(-2.0, description="Least gain in colour difference across the contour, in units of Lab")
+    min_edge_contrast_gain: float = Field(-4.0, description="Least gain in colour difference across the contour, in units of Lab")
     min_predicted_iou: float = Field(0.5, description="Least intersection over union that the model predicts for its own mask")
     sam2_prompts: tuple[Literal["points", "box", "mask"], ...] = Field(
         ("points",), min_length=1, description="Prompts that SAM 2 is given (LiteMedSAM takes the box alone)"
@@ -192,8 +192,11 @@ class EvaluationConfig(Settings):
 
 
 class DescriptorConfig(Settings):
-    """rank_descriptors: CLIP and its vocabulary."""
+    """rank_descriptors: CLIP and its vocabulary, or the probes that are shipped."""
 
+    scorer: Literal["clip", "probes"] = Field(
+        "clip", description="`clip` (needs weights), or `probes`: linear probes on the shipped encoder's features; see docs/descriptors.md"
+    )
     model: str = Field("ViT-B-16", description="open_clip model name")
     weights: str | None = Field(
         None, description="Checkpoint file, or an open_clip pretrained tag; none = the stage is skipped and says so"

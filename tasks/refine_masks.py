@@ -15,7 +15,7 @@ from tasks.stage_task import stage_task
 
 def _inputs(rows: Rows) -> Row:
     manifest = {name: rows["manifest"][name] for name in ("image_id", "uri", "image_sha256", "reference_mask_uri", "reference_mask_sha256")}
-    return manifest | {name: rows["coarse_masks"][name] for name in ("mask_key", "mask_sha256")}
+    return manifest | {name: rows["coarse_masks"][name] for name in ("mask_key", "mask_sha256", "confidence")}
 
 
 def _settings(config: CefmConfig) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def refine_masks(context: RunContext, fingerprint: str, work: FileRef, label: st
 
     def one(item: Row) -> Output:
         rgb = pictures.image(item)
-        found = refiner.refine(rgb, pictures.mask(item, rgb.shape[:2]))
+        found = refiner.refine(rgb, pictures.mask(item, rgb.shape[:2]), item["confidence"])
         return Output(found.row | pictures.reference_scores(item, found.mask), {"mask": (encode_mask_png(found.mask), "png")})
 
     return run_shard(STAGE, context, fingerprint, work, lambda items: [one(item) for item in items])

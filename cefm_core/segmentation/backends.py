@@ -22,11 +22,13 @@ class Proposal:
         mask: bool (H, W) at the image's size.
         predicted_iou: The model's own estimate of its intersection over union, 0..1 by intent, or None where it gives none.
         candidates: Number of masks among which this one had the highest predicted IoU.
+        votes: float32 (H, W), 0..1: the share of moved prompts whose mask holds the pixel; None where no prompt was moved.
     """
 
     mask: np.ndarray
     predicted_iou: float | None
     candidates: int
+    votes: np.ndarray | None = None
 
 
 class RefinerBackend(Protocol):

@@ -18,7 +18,7 @@ from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.coarse import CoarseSegmenter, Image
 from cefm_core.segmentation.covariates import CONTINUOUS, covariates, stratum_order, thirds
-from cefm_core.segmentation.failure_page import WorstImage, failure_page
+from cefm_core.segmentation.mask_pages import WorstImage, failure_page
 from cefm_core.segmentation.scores import Estimate, Scores, Summary, mask_scores, summarise, summarise_by
 from cefm_core.segmentation.training_data import TrainingRow, read_rows
 
@@ -64,7 +64,7 @@ def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress
     """
     scores = []
     for index, row in enumerate(rows):
-        rgb, reference = _read(row)
+        rgb, reference = read_pair(row)
         found = segmenter.segment([rgb])[0]
         told: Scores = {"image_id": row.image_id, "confidence": found.row["confidence"]}
         scores.append(mask_scores(found.mask, reference) | told | covariates(rgb, reference))
@@ -73,7 +73,12 @@ def score_rows(segmenter: CoarseSegmenter, rows: Sequence[TrainingRow], progress
     return scores
 
 
-def _read(row: TrainingRow) -> tuple[Image, npt.NDArray[np.bool_]]:
+def read_pair(row: TrainingRow) -> tuple[Image, npt.NDArray[np.bool_]]:
+    """Return an image, uint8 (H, W, 3), and its reference mask, bool (H, W).
+
+    Raises:
+        ConfigurationError: One of them cannot be read, or their sizes differ.
+    """
     bgr, mask = cv2.imread(str(row.image)), cv2.imread(str(row.mask), cv2.IMREAD_GRAYSCALE)
     if bgr is None or mask is None or bgr.shape[:2] != mask.shape:
         raise ConfigurationError(f"held-out data: image or mask of {row.image_id} is unreadable, or their sizes differ")
@@ -109,7 +114,7 @@ def page(segmenter: CoarseSegmenter, split: str, scores: Sequence[Scores], rows:
     by_id = {row.image_id: row for row in rows}
     shown = []
     for item in worst(scores, count):
-        rgb, reference = _read(by_id[item["image_id"]])
+        rgb, reference = read_pair(by_id[item["image_id"]])
         shown.append(WorstImage(rgb, reference, segmenter.segment([rgb])[0].mask, item))
     return failure_page(segmenter.facts.sha256, split, summaries(scores, rows), shown)
 

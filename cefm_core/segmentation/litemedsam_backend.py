@@ -3,7 +3,7 @@
 The network is the package's own. Its encoder runs at full input resolution in the first stage, so the time grows with the square of
 the side; it is shown a small view cropped around the lesion, which on dermoscopy is also more accurate than the whole frame (see
 docs/refinement.md). Values are min-max scaled to 0..1 and the view is padded below and to the right, as LiteMedSAM was trained.
-Its logits are weighed against a prior: the coarse mask, pulled to the image's edges by the classical backend's filter.
+Its logits are weighed against the coarse mask as a prior.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cefm_core.device import resolve_device
 from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation.backends import Proposal
-from cefm_core.segmentation.prior import prior_mask, weigh_against_prior
-from cefm_core.segmentation.prompts import PromptSet
+from cefm_core.segmentation.prior import weigh_against_prior
+from cefm_core.segmentation.prompts import PromptSet, jittered
 
 if TYPE_CHECKING:
     import torch
@@ -95,24 +95,30 @@ class LiteMedSamBackend:
         crop = rgb[rows, columns]
         frame, height, width = _model_frame(crop, self._side)
         scale = np.array([width / crop.shape[1], height / crop.shape[0]] * 2)
-        box = (np.array(prompts.box) - np.array([columns.start, rows.start] * 2)) * scale
-        logits, predicted_iou = self._run(frame, box.astype(np.float32))
-        prior = prior_mask(rgb, coarse, prompts)[rows, columns]
-        evidence = weigh_against_prior(logits[:height, :width], prior, self._config.medsam_prior_weight, long_side_px=2 * self._side)
+        corner = np.array([columns.start, rows.start] * 2)
+        variants = [prompts, *jittered(prompts, self._config.prompt_samples)]
+        boxes = np.stack([(np.array(variant.box) - corner) * scale for variant in variants])
+        logits, predicted_iou = self._run(frame, boxes.astype(np.float32))
+        evidence = weigh_against_prior(
+            logits[:height, :width], coarse[rows, columns], self._config.medsam_prior_weight, long_side_px=2 * self._side
+        )
         evidence = cv2.resize(evidence, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
-        mask = np.zeros(rgb.shape[:2], dtype=bool)
-        mask[rows, columns] = evidence > self._config.medsam_logit_threshold
-        return Proposal(mask=mask, predicted_iou=predicted_iou, candidates=1)
+        marked = (evidence > self._config.medsam_logit_threshold).reshape(*crop.shape[:2], len(variants))
+        mask, votes = np.zeros(rgb.shape[:2], dtype=bool), np.zeros(rgb.shape[:2], dtype=np.float32)
+        mask[rows, columns] = marked[..., 0]
+        if len(variants) > 1:
+            votes[rows, columns] = marked[..., 1:].mean(axis=2, dtype=np.float32)
+        return Proposal(mask=mask, predicted_iou=predicted_iou, candidates=1, votes=votes if len(variants) > 1 else None)
 
-    def _run(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return logits float32 (side, side) and the predicted IoU for one padded frame."""
+    def _run(self, frame: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return logits float32 (side, side, n) for n boxes in one padded frame, and the predicted IoU for the first."""
         import torch
 
         net = self._network
         with torch.inference_mode(), torch.autocast(self._torch_device.type, enabled=False):
             image = torch.from_numpy(frame.transpose(2, 0, 1)[None]).to(self._torch_device, memory_format=torch.channels_last)
-            boxes = torch.from_numpy(box[None, None]).to(self._torch_device)
-            sparse, dense = net.prompt_encoder(points=None, boxes=boxes, masks=None)
+            prompts = torch.from_numpy(boxes[:, None]).to(self._torch_device)
+            sparse, dense = net.prompt_encoder(points=None, boxes=prompts, masks=None)
             low_res, iou = net.mask_decoder(
                 image_embeddings=_embedded(net.image_encoder, image),
                 image_pe=net.prompt_encoder.get_dense_pe(),
@@ -121,7 +127,7 @@ class LiteMedSamBackend:
                 multimask_output=False,
             )
             logits = torch.nn.functional.interpolate(low_res.float(), (self._side, self._side), mode="bilinear", align_corners=False)
-            return logits[0, 0].cpu().numpy(), float(iou[0, 0])
+            return logits[:, 0].permute(1, 2, 0).cpu().numpy(), float(iou[0, 0])
 
 
 def build_network() -> Any:

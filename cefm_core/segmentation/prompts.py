@@ -6,7 +6,8 @@ Coordinates are (x, y) pixel indices of the image: 0 <= x <= width - 1, 0 <= y <
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ _CORE_DEPTH = 0.25  # a grid node this deep inside, as a share of the greatest d
 _DEEP_CORE_DEPTH = 0.6  # any other node moves to the nearest pixel this deep, which is near the middle line of a thin lesion
 _FRAME_INSET = 0.01  # negative points keep this share of the long side from the image's edge where they can
 _MAX_CANDIDATES_SIDE = 256  # points are chosen among every n-th pixel so that a large lesion costs no more than a small one
+_JITTER = 0.05  # of the box diagonal: half the range by which a side of the box or a point is moved
 _LOGIT = 8.0  # sigmoid(8) = 0.9997: a sure pixel in the signed frame of the mask prompt
 
 
@@ -101,6 +103,33 @@ def make_prompts(mask: np.ndarray, config: RefineConfig) -> PromptSet:
         box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         shape=(mask.shape[0], mask.shape[1]),
     )
+
+
+def jittered(prompts: PromptSet, count: int) -> list[PromptSet]:
+    """Return prompts moved a little, as another sampling of about the same coarse mask would give them.
+
+    Each side of the box and each point moves by up to 5 % of the box diagonal; coordinates stay inside the image. The draws follow
+    from the prompts themselves: the same prompts give the same variants in every run.
+
+    Args:
+        prompts: The prompts of one image.
+        count: How many variants.
+    """
+    values = np.concatenate([prompts.positive.ravel(), prompts.negative.ravel(), np.array(prompts.box)])
+    random = np.random.default_rng(zlib.crc32(values.tobytes()))
+    x0, y0, x1, y1 = prompts.box
+    reach = _JITTER * float(np.hypot(x1 - x0 + 1, y1 - y0 + 1))
+    limit = np.array([prompts.shape[1] - 1, prompts.shape[0] - 1], dtype=np.float64)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.clip(points + random.uniform(-reach, reach, points.shape), 0, limit)
+
+    variants = []
+    for _ in range(count):
+        corners = np.sort(moved(np.array(prompts.box).reshape(2, 2)), axis=0)
+        box = (float(corners[0, 0]), float(corners[0, 1]), float(corners[1, 0]), float(corners[1, 1]))
+        variants.append(replace(prompts, positive=moved(prompts.positive), negative=moved(prompts.negative), box=box))
+    return variants
 
 
 def mask_logits(mask: np.ndarray, *, side: int = 256, padded: bool = False) -> np.ndarray:

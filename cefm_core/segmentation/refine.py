@@ -6,7 +6,7 @@ The backends and the gate have modules of their own; here they are put together 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ from cefm_core.config import RefineConfig
 from cefm_core.errors import BadItemError
 from cefm_core.imaging.artefacts import vignette_mask
 from cefm_core.segmentation.backends import Proposal, RefinerBackend
+from cefm_core.segmentation.confidence import mask_confidence, stability
 from cefm_core.segmentation.gate import GateEvidence, failed_checks, gather_evidence
 from cefm_core.segmentation.postprocess import LESION_CONNECTIVITY, clean_mask
 from cefm_core.segmentation.prompts import PromptSet, make_prompts
@@ -36,12 +37,14 @@ class RefinedMask:
         row: Columns of ``refined_masks`` without identifiers, keys and the comparison with a reference.
         prompts: The prompts, as they stand on the row; None where none were made.
         proposal: The cleaned refined mask, accepted or not; None where there is none.
+        votes: float32 (H, W), 0..1: how many of the moved prompts call a pixel lesion; None where none was moved.
     """
 
     mask: np.ndarray
     row: dict[str, Any]
     prompts: PromptSet | None = None
     proposal: np.ndarray | None = None
+    votes: np.ndarray | None = None
 
 
 class MaskRefiner:
@@ -66,45 +69,58 @@ class MaskRefiner:
         resolved = resolve_refiner(config)
         return cls(config, resolved, _load_backend(resolved.name, config, device))
 
-    def refine(self, rgb: np.ndarray, coarse_mask: np.ndarray) -> RefinedMask:
+    def refine(self, rgb: np.ndarray, coarse_mask: np.ndarray, coarse_confidence: float | None = None) -> RefinedMask:
         """Refine one mask.
 
         Args:
             rgb: uint8 (H, W, 3).
             coarse_mask: bool (H, W); may be empty, which is kept with reason ``empty_mask``.
+            coarse_confidence: Confidence of the coarse mask, 0..1; without it the refined one has none.
 
         Raises:
             BadItemError: ``shape_mismatch``, or ``out_of_memory`` where even a single image does not fit.
         """
-        [result] = self.refine_many([rgb], [coarse_mask])
+        [result] = self.refine_many([rgb], [coarse_mask], [coarse_confidence])
         if isinstance(result, BadItemError):
             raise result
         return result
 
-    def refine_many(self, images: Sequence[np.ndarray], coarse_masks: Sequence[np.ndarray]) -> list[RefinedMask | BadItemError]:
+    def refine_many(
+        self, images: Sequence[np.ndarray], coarse_masks: Sequence[np.ndarray], coarse_confidences: Sequence[float | None] | None = None
+    ) -> list[RefinedMask | BadItemError]:
         """Refine a batch (on a GPU, SAM 2 embeds it in one call); a bad item is returned as its error, the others go on.
 
         Args:
             images: uint8 (H, W, 3), of any sizes.
             coarse_masks: bool (H, W), one an image.
+            coarse_confidences: Confidences of the coarse masks, 0..1, one an image.
         """
-        results: list[RefinedMask | BadItemError | None] = [self._without_model(i, m) for i, m in zip(images, coarse_masks, strict=True)]
+        confidences = coarse_confidences if coarse_confidences is not None else [None] * len(images)
+        results: list[RefinedMask | BadItemError | None] = [
+            self._without_model(*given) for given in zip(images, coarse_masks, confidences, strict=True)
+        ]
         waiting = [index for index, result in enumerate(results) if result is None]
         prompts = [make_prompts(coarse_masks[index], self.config) for index in waiting]
         proposals = self._propose([images[i] for i in waiting], [coarse_masks[i] for i in waiting], prompts)
         for index, prompt, proposal in zip(waiting, prompts, proposals, strict=True):
-            results[index] = (
-                proposal if isinstance(proposal, BadItemError) else self._judge(images[index], coarse_masks[index], prompt, proposal)
-            )
+            if isinstance(proposal, BadItemError):
+                results[index] = proposal
+                continue
+            judged = self._judge(images[index], coarse_masks[index], prompt, proposal)
+            results[index] = self._with_confidence(judged, confidences[index])
         return [result for result in results if result is not None]
 
-    def _without_model(self, rgb: np.ndarray, coarse: np.ndarray) -> RefinedMask | BadItemError | None:
+    def _without_model(self, rgb: np.ndarray, coarse: np.ndarray, confidence: float | None) -> RefinedMask | BadItemError | None:
         """Return the answer where no model is needed, or None."""
         if rgb.shape[:2] != coarse.shape:
             return BadItemError("shape_mismatch", f"image {rgb.shape[:2]} and coarse mask {coarse.shape} differ in size")
         if not coarse.any():
             return self._kept(coarse, "empty_mask")
-        return self._kept(coarse, "no_refiner") if self._backend is None else None
+        if self._backend is None:
+            return self._with_confidence(self._kept(coarse, "no_refiner"), confidence)
+        if confidence is not None and confidence > self.config.max_coarse_confidence:
+            return self._with_confidence(self._kept(coarse, "sure_coarse_mask"), confidence)
+        return None
 
     def _propose(self, images: list[np.ndarray], masks: list[np.ndarray], prompts: list[PromptSet]) -> Sequence[Proposal | BadItemError]:
         """Ask the backend; a batch that does not fit into memory is halved, down to one image."""
@@ -134,8 +150,16 @@ class MaskRefiner:
         failed = failed_checks(evidence, self.config)
         row = {**model_row, **_evidence_row(evidence), "failed_checks": failed}
         if failed:
-            return self._kept(coarse, failed[0], prompts, refined, row)
-        return RefinedMask(refined, self._row(refined, "accepted", "better_evidence", row), prompts, refined)
+            return self._kept(coarse, failed[0], prompts, refined, row, proposal.votes)
+        return RefinedMask(refined, self._row(refined, "accepted", "better_evidence", row), prompts, refined, proposal.votes)
+
+    def _with_confidence(self, judged: RefinedMask, coarse_confidence: float | None) -> RefinedMask:
+        """Complete the row by how sure its mask is."""
+        steady = stability(judged.votes, judged.mask)
+        known = {**judged.row, "coarse_confidence": coarse_confidence, "stability": steady}
+        value, reason = mask_confidence(known, self.resolved.name)
+        row = {**judged.row, "stability": steady, "mask_confidence": value, "mask_confidence_reason": reason}
+        return replace(judged, row=row)
 
     def _kept(
         self,
@@ -144,8 +168,9 @@ class MaskRefiner:
         prompts: PromptSet | None = None,
         proposal: np.ndarray | None = None,
         row: dict[str, Any] | None = None,
+        votes: np.ndarray | None = None,
     ) -> RefinedMask:
-        return RefinedMask(coarse, self._row(coarse, "kept", reason, row or {}), prompts, proposal)
+        return RefinedMask(coarse, self._row(coarse, "kept", reason, row or {}), prompts, proposal, votes)
 
     def _row(self, mask: np.ndarray, decision: str, reason: str, measured: dict[str, Any]) -> dict[str, Any]:
         area, backend = int(np.count_nonzero(mask)), self._backend
@@ -164,6 +189,7 @@ class MaskRefiner:
             "precision": backend.precision if backend is not None else "none",
             "decision": decision,
             "decision_reason": reason,
+            "mask_confidence_reason": "no_evidence",
             "predicted_iou_reason": estimate_missing if measured.get("predicted_iou") is None else None,
             "area_px": area,
             "area_share": area / mask.size,
@@ -179,6 +205,8 @@ _MEASURED = (
     "edge_contrast_before",
     "edge_contrast_after",
     "predicted_iou",
+    "stability",
+    "mask_confidence",
     "positive_points",
     "negative_points",
     "box",

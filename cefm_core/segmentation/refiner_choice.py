@@ -54,7 +54,7 @@ def describe_refiner(config: RefineConfig) -> str:
     resolved = resolve_refiner(config)
     line = f"refiner {resolved.name} ({resolved.reason})"
     if resolved.name == "sam2":
-        from cefm_core.segmentation.sam2_backend import sam2_location
+        from cefm_core.segmentation.sam2_checkpoint import sam2_location
 
         line += f"; package {sam2_location()}; size {config.sam2_size}; checkpoint {config.sam2_checkpoint}"
     if resolved.name == "medsam-lite":
@@ -66,7 +66,7 @@ def describe_refiner(config: RefineConfig) -> str:
 
 def _weights_sha256(name: str, config: RefineConfig) -> str | None:
     if name == "sam2":
-        from cefm_core.segmentation.sam2_backend import checkpoint_sha256, sam2_location
+        from cefm_core.segmentation.sam2_checkpoint import checkpoint_sha256, sam2_location
 
         sam2_location()
         return checkpoint_sha256(config)

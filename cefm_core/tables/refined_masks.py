@@ -6,6 +6,7 @@ REFINERS = ("sam2", "medsam-lite", "classical", "none")
 REASONS = (
     "better_evidence",
     "empty_mask",
+    "sure_coarse_mask",
     "no_refiner",
     "empty_proposal",
     "identical",
@@ -15,6 +16,15 @@ REASONS = (
     "border_contact",
     "edge_contrast",
     "predicted_iou",
+)
+
+CONFIDENCE_REASONS = (
+    "no_evidence",
+    "no_coarse_confidence",
+    "no_predicted_iou",
+    "no_contour_inside",
+    "prompts_not_moved",
+    "not_fitted_for_refiner",
 )
 
 TABLE = Table(
@@ -75,6 +85,29 @@ TABLE = Table(
             "predicted_iou_reason",
         ),
         Column("predicted_iou_reason", "string", "Why no estimate stands", nullable=True, allowed=("not_run", "backend_gives_none")),
+        Column(
+            "stability",
+            "float",
+            "Soft Dice of the mask and the masks of slightly moved prompts",
+            "",
+            0,
+            1,
+            True,
+            None,
+            "mask_confidence_reason",
+        ),
+        Column(
+            "mask_confidence",
+            "float",
+            "Dice to be expected of the mask, fitted on images with masks of experts",
+            "",
+            0,
+            1,
+            True,
+            None,
+            "mask_confidence_reason",
+        ),
+        Column("mask_confidence_reason", "string", "Why no confidence stands", nullable=True, allowed=CONFIDENCE_REASONS),
         Column("candidates", "int", "Masks among which the one of highest predicted IoU was taken", "", 0, None),
         Column("prompt_kinds", "strings", "Prompts that the backend was given: points, box, mask"),
         Column("positive_points", "floats", "Points inside the lesion, x0, y0, x1, y1, ...", "px", 0, None, True, None, "decision_reason"),

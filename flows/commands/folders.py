@@ -36,7 +36,7 @@ def segment(images: Path, out: Path, config: CefmConfig, as_json: bool) -> None:
     def one(image_id: str, rgb: np.ndarray) -> Row:
         found: Any = segmenter.segment([rgb])[0]
         if refiner is not None:
-            found = refiner.refine(rgb, found.mask)
+            found = refiner.refine(rgb, found.mask, found.row["confidence"])
         name = f"{image_id}.png"
         data = encode_mask_png(found.mask)
         write_whole(out / name, data)

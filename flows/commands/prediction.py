@@ -56,7 +56,8 @@ class Predictor:
         from cefm_core.alignment.data import AlignmentData
         from cefm_core.alignment.predict import predict
 
-        mask = self._refiner.refine(rgb, self._segmenter.segment([rgb])[0].mask).mask
+        coarse = self._segmenter.segment([rgb])[0]
+        mask = self._refiner.refine(rgb, coarse.mask, coarse.row["confidence"]).mask
         known = {"image_id": image_id}
         abc = measure_abc(rgb, mask, self._config.abc) | known
         embedding = self._encoder.rows([rgb], [mask])[0] | known

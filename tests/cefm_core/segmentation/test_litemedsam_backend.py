@@ -69,8 +69,8 @@ def test_at_its_own_size_it_equals_the_packages_forward() -> None:
     run = ours._run
     ours._run = lambda *arguments: ran.append(run(*arguments)) or ran[-1]  # type: ignore[method-assign]
     [proposal] = ours.propose([rgb], [coarse], [prompts])
-    np.testing.assert_allclose(ran[0][0], wanted, atol=2e-3)
-    assert (proposal.mask == (ran[0][0][:192] > 0)).mean() > 0.998  # the view is enlarged twice and reduced again
+    np.testing.assert_allclose(ran[0][0][..., 0], wanted, atol=2e-3)
+    assert (proposal.mask == (ran[0][0][:192, :, 0] > 0)).mean() > 0.998  # the view is enlarged twice and reduced again
 
 
 def test_an_outer_autocast_does_not_reach_in_and_none_leaks_out(backend: litemedsam_backend.LiteMedSamBackend) -> None:

@@ -12,10 +12,10 @@ from cefm_core.config import RefineConfig
 from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 from cefm_core.segmentation import sam2_backend
-from cefm_core.segmentation.prior import prior_mask
-from cefm_core.segmentation.prompts import make_prompts
+from cefm_core.segmentation.prompts import jittered, make_prompts
 from cefm_core.segmentation.refine import MaskRefiner, RefinedMask, clean_proposal, resolve_refiner
-from cefm_core.segmentation.sam2_backend import SIZES, Sam2Backend, build_model, sam2_location
+from cefm_core.segmentation.sam2_backend import Sam2Backend, build_model
+from cefm_core.segmentation.sam2_checkpoint import SIZES, sam2_location
 from cefm_core.tables import refined_masks
 
 CPU = torch.device("cpu")
@@ -40,13 +40,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refiner(checkpoint: Path) -> MaskRefiner:
-    return MaskRefiner.load(RefineConfig(sam2_checkpoint=str(checkpoint), sam2_checkpoint_sha256=file_sha256(checkpoint)))
+    return MaskRefiner.load(RefineConfig(sam2_checkpoint=str(checkpoint), sam2_checkpoint_sha256=file_sha256(checkpoint), prompt_samples=2))
 
 
 @pytest.fixture(scope="module")
 def first(refiner: MaskRefiner) -> RefinedMask:
     """The answer of the first call, shared because embedding an image takes seconds."""
-    return refiner.refine(*_scene())
+    return refiner.refine(*_scene(), 0.9)
 
 
 def test_auto_takes_the_checkpoint_and_the_row_says_so(refiner: MaskRefiner, first: RefinedMask, checkpoint: Path) -> None:
@@ -57,6 +57,8 @@ def test_auto_takes_the_checkpoint_and_the_row_says_so(refiner: MaskRefiner, fir
     assert result.row["candidates"] == 3 and result.row["prompt_kinds"] == ["points"]
     assert len(result.row["positive_points"]) == 18 and len(result.row["negative_points"]) == 8
     assert isinstance(result.row["predicted_iou"], float)
+    assert 0 <= result.row["stability"] <= 1
+    assert (result.row["mask_confidence"], result.row["mask_confidence_reason"]) == (None, "not_fitted_for_refiner")
     refined_masks.TABLE.to_arrow([{**KEYS, **result.row}])
 
 
@@ -79,20 +81,25 @@ def test_a_batch_inside_an_outer_autocast_gives_the_same_answer(refiner: MaskRef
     small = cv2.resize(rgb, (200, 150))
     small_mask = cv2.resize(mask.astype(np.uint8), (200, 150)) > 0
     backend = refiner._backend
-    inputs = [backend._inputs(i.shape, m, make_prompts(m, refiner.config)) for i, m in ((small, small_mask), (rgb, mask))]
+    prompts = [make_prompts(m, refiner.config) for m in (small_mask, mask)]
+    scenes = zip((small, rgb), (small_mask, mask), prompts, strict=True)
+    inputs = [[backend._inputs(i.shape, m, variant) for variant in (p, *jittered(p, 2))] for i, m, p in scenes]
     with torch.autocast("cpu", dtype=torch.bfloat16), backend._inference():
         answers = backend._predict_batch([small, rgb], inputs)
     backend._predictor.reset_predictor()
-    proposal = sam2_backend._best(*answers[1], prior_mask(rgb, mask, make_prompts(mask, refiner.config)), refiner.config.sam2_prior_weight)
-    assert answers[1][0].dtype == np.float32 and answers[0][0].shape == (3, 150, 200)
+    proposal = sam2_backend._proposal(answers[1], mask, refiner.config.sam2_prior_weight)
+    assert [len(found) for found in answers] == [3, 3]
+    assert answers[1][0][0].dtype == np.float32 and answers[0][0][0].shape == (3, 150, 200)
     assert proposal.predicted_iou == pytest.approx(first.row["predicted_iou"], abs=1e-4)
     cleaned, _ = clean_proposal(proposal.mask, mask, refiner.config)
     assert first.proposal is not None and (cleaned == first.proposal).mean() > 0.999
+    assert proposal.votes is not None and first.votes is not None and np.abs(proposal.votes - first.votes).mean() < 1e-3
 
 
 def test_the_best_candidate_is_the_one_of_highest_predicted_iou() -> None:
     logits = np.stack([np.full((4, 4), -1.0), np.full((4, 4), 1.0), np.full((4, 4), -1.0)]).astype(np.float32)
-    proposal = sam2_backend._best(logits, np.array([0.2, 0.9, 0.5]), np.zeros((8, 8), bool), 0.0)
+    proposal = sam2_backend._proposal([(logits, np.array([0.2, 0.9, 0.5]))], np.zeros((8, 8), bool), 0.0)
+    assert proposal.votes is None
     assert proposal.mask.all() and proposal.mask.shape == (8, 8) and proposal.predicted_iou == pytest.approx(0.9)
 
 

@@ -1,6 +1,6 @@
-"""A page on where the coarse stage fails: its scores along each axis, and its worst images with both outlines.
+"""Pages for a look at masks: where the coarse stage fails, and what refining gained and lost.
 
-The page holds pictures of the scored images: it is for those who may see them, and is written only where it is asked for.
+A page holds pictures of the scored images: it is for those who may see them, and is written only where it is asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cefm_core.segmentation.training_data import Image
 THUMBNAIL_PX = 320
 REFERENCE_COLOUR = (46, 204, 64)
 FOUND_COLOUR = (255, 65, 54)
+BEFORE_COLOUR = (255, 220, 0)
 FEW = 20
 METRICS = (
     ("dice_mean", "Dice"),
@@ -40,6 +41,17 @@ class WorstImage:
     scores: Scores
 
 
+@dataclass(frozen=True)
+class PairedImage:
+    """One image before and after refining: RGB uint8 (H, W, 3), three masks bool (H, W), and the measured row."""
+
+    rgb: Image
+    reference: npt.NDArray[np.bool_]
+    coarse: npt.NDArray[np.bool_]
+    refined: npt.NDArray[np.bool_]
+    row: dict[str, Any]
+
+
 def failure_page(weights: str, split: str, axes: dict[str, dict[str, Summary]], worst: Sequence[WorstImage]) -> str:
     """Return the page as HTML that needs no other file.
 
@@ -49,12 +61,8 @@ def failure_page(weights: str, split: str, axes: dict[str, dict[str, Summary]], 
         axes: For each axis its strata's summaries; the first axis holds all images.
         worst: Images to show, worst first.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    source = (Path(__file__).parent / "failure_page.html.j2").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
     overall = next(iter(next(iter(axes.values())).values()))
-    return template.render(
+    return _template("failure_page.html.j2").render(
         weights=weights,
         split=split,
         metrics=[title for _, title in METRICS],
@@ -63,6 +71,24 @@ def failure_page(weights: str, split: str, axes: dict[str, dict[str, Summary]], 
         worst=[_shown(item) for item in worst],
         few=FEW,
     )
+
+
+def gains_page(gains: Sequence[PairedImage], losses: Sequence[PairedImage]) -> str:
+    """Return a page of the images that refining changed most, as HTML that needs no other file.
+
+    Args:
+        gains: Images of the largest gains in Dice, largest first.
+        losses: Images of the largest losses, largest first.
+    """
+    parts = [("Largest gains", gains), ("Largest losses", losses)]
+    return _template("gains_page.html.j2").render(parts=[(title, [_paired(item) for item in items]) for title, items in parts])
+
+
+def _template(name: str) -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).get_template(name)
 
 
 def _stratum(title: str, summary: Summary) -> dict[str, Any]:
@@ -84,14 +110,25 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _shown(item: WorstImage) -> dict[str, Any]:
-    height, width = item.rgb.shape[:2]
+    shown = {k: item.scores[k] for k in ("image_id", "dice", "size", "frame", "skin_tone")}
+    return shown | _outlined(item.rgb, (item.reference, REFERENCE_COLOUR), (item.found, FOUND_COLOUR))
+
+
+def _paired(item: PairedImage) -> dict[str, Any]:
+    shown = {k: item.row[k] for k in ("image_id", "source", "decision", "decision_reason", "coarse_dice", "dice")}
+    outlines = ((item.reference, REFERENCE_COLOUR), (item.coarse, BEFORE_COLOUR), (item.refined, FOUND_COLOUR))
+    return shown | _outlined(item.rgb, *outlines)
+
+
+def _outlined(rgb: Image, *outlines: tuple[npt.NDArray[np.bool_], tuple[int, int, int]]) -> dict[str, Any]:
+    """Return a small JPEG with outlines, base64, and its size."""
+    height, width = rgb.shape[:2]
     scale = THUMBNAIL_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = cv2.resize(item.rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    for mask, colour in ((item.reference, REFERENCE_COLOUR), (item.found, FOUND_COLOUR)):
+    picture = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for mask, colour in outlines:
         small = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
         contours, _ = cv2.findContours(small, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour, 2)
     jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    shown = {k: item.scores[k] for k in ("image_id", "dice", "size", "frame", "skin_tone")}
-    return shown | {"picture": base64.b64encode(jpeg.tobytes()).decode("ascii"), "width": size[0], "height": size[1]}
+    return {"picture": base64.b64encode(jpeg.tobytes()).decode("ascii"), "width": size[0], "height": size[1]}
