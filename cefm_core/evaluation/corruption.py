@@ -1,4 +1,4 @@
-"""What may befall a photograph on its way: named, seeded corruptions of a strength that a reader would still call a usable image."""
+"""What may befall a photograph on its way: named, seeded corruptions, strong ones, at the edge of what a reader would still use."""
 
 from __future__ import annotations
 

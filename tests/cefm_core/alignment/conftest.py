@@ -29,7 +29,7 @@ def make_world(n=240, d=24, seed=0, labelled=True, profile="clinical") -> Alignm
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world_of():
     return make_world
 
