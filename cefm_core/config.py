@@ -192,11 +192,8 @@ class EvaluationConfig(Settings):
 
 
 class DescriptorConfig(Settings):
-    """rank_descriptors: CLIP and its vocabulary, or the probes that are shipped."""
+    """rank_descriptors: CLIP and its vocabulary."""
 
-    scorer: Literal["clip", "probes"] = Field(
-        "clip", description="`clip` (needs weights), or `probes`: linear probes on the shipped encoder's features; see docs/descriptors.md"
-    )
     model: str = Field("ViT-B-16", description="open_clip model name")
     weights: str | None = Field(
         None, description="Checkpoint file, or an open_clip pretrained tag; none = the stage is skipped and says so"
