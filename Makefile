@@ -5,7 +5,7 @@ STORE ?= demo-store
 IMAGES ?= 200
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo setup test check format docs bench constraints clean
+.PHONY: demo setup test check audit format docs bench constraints clean
 
 demo: setup            ## the whole chain: on rendered lesions, or DATA=folder [METADATA=table.csv]
 ifdef DATA
@@ -37,6 +37,11 @@ check: setup           ## style, types, layers, and documents that are made from
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m flows.documents --check
+
+# Not part of check: it asks a public database of vulnerabilities, and where that cannot be reached it must fail, not pass.
+audit: setup           ## known vulnerabilities of the pinned versions
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 format: setup
 	$(BIN)/ruff check --fix .

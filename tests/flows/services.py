@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -102,6 +103,16 @@ class S3Server:
             *(f"-{name}.port={port}" for name, port in self._ports.items()),
             *(f"-{name}.port.grpc={port}" for name, port in self._grpc.items()),
         ]  # fmt: skip
+
+
+def kill_session(leader: int) -> None:
+    """Kill a process and whatever it started: every process of its session, at once."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(entry.name)) == leader:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:  # it has ended meanwhile
+            continue
 
 
 def free_port() -> int:
