@@ -7,7 +7,6 @@ second worker waits. Nobody touches anything.
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
