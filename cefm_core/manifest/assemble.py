@@ -212,7 +212,6 @@ def _near_pairs(rows: Sequence[Row], config: ManifestConfig) -> list[tuple[int, 
     pairs = near_duplicate_pairs(
         [rows[i]["dhash"] for i in own],
         [rows[i]["thumbprint"] for i in own],
-        [rows[i]["width_px"] / rows[i]["height_px"] for i in own],
         max_bits=config.near_duplicate_bits,
         min_correlation=config.near_duplicate_correlation,
     )

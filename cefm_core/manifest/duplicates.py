@@ -1,8 +1,8 @@
-"""Pairs of images that show the same picture: re-compressed, resized, brightened or slightly cropped copies.
+"""Pairs of images that show the same picture: copies that are re-compressed, resized, brightened, or cut to their centre square.
 
-Difference hashes give candidates, thumbnails confirm them. A hash alone will not do: among 5,475 dermoscopic images 9,827
+Difference hashes give candidates, thumbnails confirm them. A hash alone will not do: among 5,475 dermoscopic images 7,710
 pairs lie within 8 bits of 64, and all but some dozens are merely dark round lesions. Copies that are rotated, mirrored or
-cut to a detail are not found; the source's own lesion, patient and duplicate groups cover those.
+cut to a detail are not found (docs/duplicates.md says how many are); the source's own lesion, patient and duplicate groups cover those.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ _AGREEING = 3
 MAX_BITS = _BANDS - _AGREEING
 # Below this standard deviation in grey levels a thumbnail is blank, and blank pictures all look alike.
 MIN_CONTRAST = 2.0
-MAX_ASPECT_DIFFERENCE = 0.03
 
 
 def near_duplicate_pairs(
-    dhashes: Sequence[str], thumbprints: Sequence[str | None], aspects: Sequence[float], *, max_bits: int, min_correlation: float
+    dhashes: Sequence[str], thumbprints: Sequence[str | None], *, max_bits: int, min_correlation: float
 ) -> list[tuple[int, int]]:
     """Find pairs of near-identical pictures without comparing all with all.
 
     Args:
         dhashes: 64-bit hashes as 16 hex digits.
         thumbprints: 8 x 8 grey thumbnails as hex, or None; an image without one has no near duplicates.
-        aspects: Width divided by height.
         max_bits: Most differing hash bits, 0 to 8.
         min_correlation: Least Pearson correlation of the thumbnails, which ignores brightness and contrast.
 
@@ -48,11 +46,9 @@ def near_duplicate_pairs(
         raise ConfigurationError(f"manifest.near_duplicate_bits: {max_bits} is not within 0..{MAX_BITS}")
     usable, thumbs = _usable(thumbprints)
     hashes = np.array([int(dhashes[i], 16) for i in usable], dtype=np.uint64)
-    log_aspect = np.log(np.array([aspects[i] for i in usable], dtype=np.float64))
     found: list[np.ndarray] = []
     for first, second in _candidates(hashes):
         close = np.bitwise_count(hashes[first] ^ hashes[second]) <= max_bits
-        close &= np.abs(log_aspect[first] - log_aspect[second]) <= MAX_ASPECT_DIFFERENCE
         first, second = first[close], second[close]
         alike = np.einsum("ij,ij->i", thumbs[first], thumbs[second]) >= min_correlation
         found.append(np.stack([first[alike], second[alike]], axis=1))

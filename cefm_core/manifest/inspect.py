@@ -19,22 +19,30 @@ def inspect_image(data: bytes, config: ManifestConfig) -> dict[str, Any]:
         config: Limits on the size.
 
     Returns:
-        ``width_px``, ``height_px`` (pixels, upright); ``dhash``: the difference hash in 16 hex digits, a colon, and the thumbprint
-        that confirms near duplicates in 128 more (the manifest holds the two in columns of their own); ``flags``: the repairs
-        that decoding needed.
+        ``width_px``, ``height_px`` (pixels, upright); ``dhash``: the difference hash of the centre square in 16 hex digits, a colon,
+        and the thumbprint that confirms near duplicates in 128 more (the manifest holds the two in columns of their own);
+        ``flags``: the repairs that decoding needed.
 
     Raises:
         BadItemError: The image cannot be used; the codes are those of :func:`cefm_core.imaging.decode.decode_image`.
     """
     decoded = decode_image(data, max_pixels=config.max_pixels, min_side_px=config.min_side_px)
     height, width = decoded.rgb.shape[:2]
-    grey = cv2.cvtColor(decoded.rgb, cv2.COLOR_RGB2GRAY)
+    grey = centre_square(cv2.cvtColor(decoded.rgb, cv2.COLOR_RGB2GRAY))
     return {
         "width_px": width,
         "height_px": height,
         "dhash": f"{difference_hash(grey)}:{thumbprint(grey)}",
         "flags": list(decoded.repairs),
     }
+
+
+def centre_square(grey: np.ndarray) -> np.ndarray:
+    """Return the largest centred square: what is left of a picture in the collections that cut all to one shape."""
+    height, width = grey.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return grey[top : top + side, left : left + side]
 
 
 def difference_hash(grey: np.ndarray) -> str:

@@ -10,7 +10,7 @@ TABLE = Table(
         Column("image_id", "string", "Identifier of the image"),
         Column("width_px", "int", "Width after the orientation policy", unit="pixels", minimum=1),
         Column("height_px", "int", "Height after the orientation policy", unit="pixels", minimum=1),
-        Column("dhash", "string", "Difference hash (16 hex digits), a colon, and the 8 x 8 grey image (128 hex digits)"),
+        Column("dhash", "string", "Of the centre square: difference hash (16 hex digits), colon, 8 x 8 grey image (128 digits)"),
         Column("flags", "strings", "Repairs applied while decoding"),
     ),
 )

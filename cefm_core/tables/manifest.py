@@ -69,8 +69,8 @@ TABLE = Table(
         Column("size_bytes", "int", "Size of the source file", unit="bytes", minimum=1),
         Column("width_px", "int", "Width after the orientation tag is applied", unit="pixels", minimum=1),
         Column("height_px", "int", "Height after the orientation tag is applied", unit="pixels", minimum=1),
-        Column("dhash", "string", "Difference hash of the grey image, 64 bits in hex; close hashes are candidates for near duplicates"),
-        Column("thumbprint", "string", "Grey image at 8 x 8, 64 bytes in hex; confirms near duplicates", nullable=True),
+        Column("dhash", "string", "Difference hash of the centre square, 64 bits in hex; close hashes are candidates for near duplicates"),
+        Column("thumbprint", "string", "Centre square in grey at 8 x 8, 64 bytes in hex; confirms near duplicates", nullable=True),
         Column("diagnosis", "string", "What the labels together say", allowed=DIAGNOSES),
         Column("target", "int", "1 melanoma, 0 nevus", minimum=0, maximum=1, nullable=True, reason_column="target_reason"),
         Column(

@@ -4,7 +4,7 @@ import pytest
 
 from cefm_core.errors import ConfigurationError
 from cefm_core.manifest.duplicates import near_duplicate_pairs, read_duplicate_list
-from cefm_core.manifest.inspect import difference_hash, thumbprint
+from cefm_core.manifest.inspect import centre_square, difference_hash, thumbprint
 
 THRESHOLDS = {"max_bits": 8, "min_correlation": 0.985}
 
@@ -17,8 +17,8 @@ def picture(seed):
 
 
 def pairs_of(greys, **changed):
-    aspects = [g.shape[1] / g.shape[0] for g in greys]
-    return near_duplicate_pairs([difference_hash(g) for g in greys], [thumbprint(g) for g in greys], aspects, **(THRESHOLDS | changed))
+    squares = [centre_square(g) for g in greys]
+    return near_duplicate_pairs([difference_hash(g) for g in squares], [thumbprint(g) for g in squares], **(THRESHOLDS | changed))
 
 
 def jpeg(grey, quality):
@@ -32,8 +32,9 @@ def jpeg(grey, quality):
         lambda g: cv2.resize(g, (60, 45), interpolation=cv2.INTER_AREA),
         lambda g: np.clip(g * 1.1 + 8, 0, 255).astype(np.uint8),
         lambda g: g[1:-1, 1:-1],
+        lambda g: jpeg(g[:, 15:105], 60),
     ],
-    ids=["recompressed", "half size", "brighter", "cropped by a pixel"],
+    ids=["recompressed", "half size", "brighter", "cropped by a pixel", "cut to a square"],
 )
 def test_copies_are_found_and_strangers_are_not(copy):
     greys = [picture(seed) for seed in range(8)]
@@ -55,11 +56,11 @@ def test_another_shape_is_another_picture():
 
 def test_without_thumbprints_nothing_is_claimed():
     dhash = difference_hash(picture(1))
-    assert near_duplicate_pairs([dhash, dhash], [None, None], [1.0, 1.0], **THRESHOLDS) == []
+    assert near_duplicate_pairs([dhash, dhash], [None, None], **THRESHOLDS) == []
 
 
 def test_empty_and_single():
-    assert near_duplicate_pairs([], [], [], **THRESHOLDS) == []
+    assert near_duplicate_pairs([], [], **THRESHOLDS) == []
     assert pairs_of([picture(1)]) == []
 
 
@@ -73,7 +74,7 @@ def test_bands_lose_no_pair(max_bits):
         flips = rng.choice(64, rng.integers(0, 7), replace=False)
         hashes.append(int(seeds[rng.integers(12)]) ^ sum(1 << int(b) for b in flips))
     thumb = thumbprint(picture(3))
-    found = near_duplicate_pairs([f"{h:016x}" for h in hashes], [thumb] * 400, [1.3] * 400, max_bits=max_bits, min_correlation=0.985)
+    found = near_duplicate_pairs([f"{h:016x}" for h in hashes], [thumb] * 400, max_bits=max_bits, min_correlation=0.985)
     wanted = [(i, j) for i in range(400) for j in range(i + 1, 400) if (hashes[i] ^ hashes[j]).bit_count() <= max_bits]
     assert found == wanted
     assert len(wanted) > 50

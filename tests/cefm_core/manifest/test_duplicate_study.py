@@ -1,0 +1,36 @@
+import cv2
+import pytest
+
+from cefm_core.config import ManifestConfig
+from cefm_core.imaging.decode import encode_jpeg
+from cefm_core.manifest.duplicate_study import score, share, study_markdown, truth_of
+from cefm_core.manifest.inspect import inspect_image
+from cefm_core.phantoms.render import render_phantom
+
+
+@pytest.fixture(scope="module")
+def facts():
+    """Eight lesions, and copies of the first two: one smaller, one a centre square, and a corner that no hash knows."""
+    pictures = {f"i{seed}": render_phantom(seed, (240, 320)).rgb for seed in range(8)}
+    pictures["copy0"] = cv2.resize(pictures["i0"], (200, 150), interpolation=cv2.INTER_AREA)
+    pictures["crop1"] = pictures["i1"][:, 40:280]
+    pictures["part2"] = pictures["i2"][20:170, 30:200]
+    return [inspect_image(encode_jpeg(rgb, 80), ManifestConfig()) | {"image_id": name} for name, rgb in pictures.items()]
+
+
+def test_truth_tells_copies_from_lesions():
+    rows = {"a": {"dup_group": "1", "lesion_id": "L"}, "b": {"dup_group": "1", "lesion_id": "L"}, "c": {"dup_group": "1"}, "d": {}}
+    assert truth_of(rows, [("d", "a"), ("d", "nobody")]) == ({("a", "c"), ("b", "c"), ("a", "d")}, {("a", "b")})
+
+
+def test_a_copy_is_found_and_a_crop_is_not(facts):
+    found = {(row.bits, row.correlation): row for row in score(facts, {("copy0", "i0"), ("crop1", "i1"), ("i2", "part2")}, {("i2", "i3")})}
+    default = found[8, 0.985]
+    assert (default.copies, default.lesions, default.pairs) == (2, 0, 2)
+    page = study_markdown(list(found.values()), len(facts), 3, 1, "phantoms")
+    assert "0.985 (default) | 2 | 2 of 2: 1.00" in page
+
+
+def test_intervals_by_hand():
+    assert share(8, 10) == "8 of 10: 0.80 (0.49 to 0.94)"
+    assert share(0, 0) == "none"
