@@ -31,7 +31,7 @@ def read_config(settings: Path | None, pairs: list[str] | None) -> Any:
         if not found:
             raise ConfigurationError(f"--set {pair}: write it as stage.setting=value")
         overrides[name.strip()] = _value(pair, value.strip())
-    return load_config(settings, _from_environment() | overrides)
+    return load_config(settings, from_environment() | overrides)
 
 
 def _value(pair: str, text: str) -> Any:
@@ -44,7 +44,7 @@ def _value(pair: str, text: str) -> Any:
         raise ConfigurationError(f"{pair}: the list is not JSON ({error}); write it like [1, 2]") from error
 
 
-def _from_environment() -> dict[str, Any]:
+def from_environment() -> dict[str, Any]:
     """Read settings such as ``CEFM_SET__COARSE__THRESHOLD=0.4``."""
     prefix = "CEFM_SET__"
     found = {name.removeprefix(prefix).lower().replace("__", "."): value for name, value in os.environ.items() if name.startswith(prefix)}

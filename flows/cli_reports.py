@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_options import STORE, JsonOption, RefreshOption, SetOption, SettingsOption, StoreOption, read_config
+from flows.cli_options import STORE, JsonOption, RefreshOption, SetOption, SettingsOption, StoreOption, from_environment, read_config
 
 app = typer.Typer()
 study_app = typer.Typer(no_args_is_help=True, help="A blinded reader study of reports: rating sheets, and what the answers say.")
@@ -29,7 +29,8 @@ def report(
     if image_id is None:
         from flows.commands.run import later
 
-        later("write_reports", store, read_config(settings, set_), tuple(refresh or ()), json_)
+        config = read_config(settings, set_) if settings or set_ or from_environment() else None
+        later("write_reports", store, config, tuple(refresh or ()), json_)
         return
     from flows.commands.report import hand_out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cefm_core.config import CefmConfig
 from cefm_core.errors import IntegrityError
 from flows.lineage import commit
 from flows.stage_run import FlowResult
@@ -63,6 +64,14 @@ def redraw(context: RunContext, result: FlowResult, outputs: dict[str, FileRef],
     record = {"run_id": context.run_id, "version": version, "outputs": plain, "site": site, "commit": commit()}
     record_run(store, context.run_id, record | {"context": context.model_dump(mode="json")})
     return object_url(context.store, page)
+
+
+def recorded_config(store: Store, run_id: str) -> CefmConfig:
+    """Return the settings of a run, so that a later stage goes on as it was begun; the defaults where they are not recorded or not read."""
+    try:
+        return CefmConfig.model_validate(store.read_json(keys.run_key(run_id, "run.json"))["context"]["config"])
+    except (IntegrityError, KeyError, ValueError):
+        return CefmConfig()
 
 
 def _site_before(store: Store, run_id: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from storage.refs import FileRef
 from tasks.collect_corrections import collect_corrections
 from tasks.context import RunContext
 from tasks.rank_descriptors import rank_descriptors
-from tasks.write_reports import STAGE
+from tasks.write_reports import STAGE, fallback_note
 from tasks.write_reports import write_reports as write
 
 
@@ -31,5 +31,6 @@ def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None)
     corrections = collect_corrections.submit(context, tables["manifest"]).result()
     gate(context, result, "corrections", corrections.files["corrections"], corrections.summary["images"])
     result.outputs |= corrections.files
-    run_row_stage(context, result, write, tables | {"descriptors": descriptors} | corrections.files)
+    reports = run_row_stage(context, result, write, tables | {"descriptors": descriptors} | corrections.files)
+    result.stages[-1].note = fallback_note(context.open_store(), reports)
     return result

@@ -14,6 +14,7 @@ from cefm_core.config import CefmConfig, ReportConfig
 from cefm_core.errors import IntegrityError
 from cefm_core.tables import reports
 from storage import keys
+from storage.parquet import read_arrow
 from storage.refs import FileRef, digest_of
 from storage.store import Store
 from tasks.collect_corrections import corrections_of
@@ -93,6 +94,14 @@ def write_reports(context: RunContext, fingerprint: str, work: FileRef, label: s
 
         writer.prepare(_ledgers(items))
         return run_shard(STAGE, context, fingerprint, work, process)
+
+
+def fallback_note(store: Store, table: FileRef) -> str:
+    """Return how many reports stand as the template's text in place of a model's, and why, or "" where none does."""
+    rows = [row for row in read_arrow(store, table).select(["status", "reasons"]).to_pylist() if row["status"] == "fallback"]
+    causes = Counter(reason.split(":")[0] for row in rows for reason in row["reasons"])
+    said = ", ".join(f"{code} {count}" for code, count in causes.most_common(4))
+    return f"{len(rows)} reports are the template's: {said}" if rows else ""
 
 
 def ledger_of(item: Row) -> Corrected:

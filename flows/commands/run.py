@@ -52,8 +52,17 @@ def demo(store: str, images: int, config: CefmConfig, as_json: bool) -> None:
     run(RunContext(source=str(folder), metadata=(str(folder / "metadata.csv"),), store=store, config=config), as_json)
 
 
-def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ...], as_json: bool) -> None:
-    """Run one of the later flows on the latest version and publish its outputs as the next."""
+def later(flow_name: str, store: str, config: CefmConfig | None, refresh: tuple[str, ...], as_json: bool) -> None:
+    """Run one of the later flows on the latest version and publish its outputs as the next.
+
+    Args:
+        flow_name: Name of the flow and its module.
+        store: URI of the store.
+        config: Settings; None takes those of the run that published the latest version.
+        refresh: Stages that recompute everything.
+        as_json: Print one JSON object.
+    """
+    from flows.redraw import recorded_config, redraw
     from storage.store import Store
     from storage.versions import latest_number, publish, read_outputs, read_version
 
@@ -61,6 +70,7 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
     base = latest_number(opened)
     before = read_version(opened)
     source = before["source"]
+    config = recorded_config(opened, before["run_id"]) if config is None else config
     context = context_of(source=source, store=store, config=config, refresh=refresh)
     result = _start(flow_name, context)
     outputs = read_outputs(opened) | result.outputs
@@ -68,8 +78,6 @@ def later(flow_name: str, store: str, config: CefmConfig, refresh: tuple[str, ..
     say("\n".join(f"{r.name}: in {r.items_in}, out {r.items_out}, {r.seconds:.1f} s" for r in result.stages))
     say(f"version {version} of {opened.uri}")
     if version != base:
-        from flows.redraw import redraw
-
         page = redraw(context, result, outputs, version, before["run_id"])
         say(f"report: {page}" if page else "the run page is not re-drawn: `cefm run` draws it")
     if as_json:

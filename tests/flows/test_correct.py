@@ -7,11 +7,12 @@ import shutil
 
 import pytest
 
+from cefm_core.config import CefmConfig
 from cefm_core.errors import ConfigurationError
 from cefm_core.reports.corrections import Correction
 from flows.commands.correct import correct, given, show_corrections
 from flows.commands.report import hand_out
-from flows.redraw import redraw
+from flows.redraw import recorded_config, redraw
 from flows.write_reports import write_reports
 from storage.backends import local_path
 from storage.corrections import read_log
@@ -54,6 +55,7 @@ def test_a_corrected_report_is_the_only_one_written_again(copy, image):
     page = store.read("runs/again/index.html").decode()
     assert new[image]["page_key"] in page and old[image]["page_key"] not in page and '"corrected"' in page
     assert len(store.read_json("runs/again/run.json")["site"]["stages"]) == 10
+    assert recorded_config(store, "again") == copy.config != CefmConfig() == recorded_config(store, "no such run")
 
     correct(copy.store, [], Correction(image, "abc.border_score", "withdrawn", reviewer="R1"), "R1", False)
     assert write_reports(copy.model_copy(update={"run_id": "third"})).outputs["reports"] == before["reports"]
