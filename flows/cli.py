@@ -214,7 +214,7 @@ def serve(
     store: StoreOption = STORE,
     port: Annotated[int, typer.Option(help="Port of the report site on 127.0.0.1")] = 8080,
 ) -> None:
-    """Serve the Prefect UI and the report site of a store on this machine until interrupted."""
+    """Serve the Prefect UI, where runs can be started, and the report site of a store on this machine until interrupted."""
     from flows.commands.operate import serve as command
 
     command(store, port)

@@ -28,17 +28,19 @@ def doctor(store: str, source: str | None, config: CefmConfig) -> None:
 
 
 def serve(store: str, port: int) -> None:
-    """Serve the report site of a local store and the Prefect UI until interrupted."""
+    """Serve the report site of a local store and the Prefect UI, and run what is started there, until interrupted."""
+    from flows.served import runs_from_the_ui
     from storage.backends import local_path, normalise_uri
 
     folder = local_path(normalise_uri(store))
     if folder is None or not folder.is_dir():
         raise ConfigurationError(f"store {store}: not a local folder; a remote store's pages are served by its own provider")
     with site(folder, port) as url:
-        say(f"Prefect UI:  {ui_url(ensure_server())}")
+        say(f"Prefect UI:  {ui_url(ensure_server())} (deployments named `...-here` run on this machine)")
         say(f"report site: {url}{_latest_page(folder)}")
-        say("Ctrl-C stops both")
-        threading.Event().wait()
+        say("Ctrl-C stops them all; a run in work goes on from its finished shards when it is started again")
+        with runs_from_the_ui():
+            threading.Event().wait()
 
 
 @contextmanager

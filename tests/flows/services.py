@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -105,14 +106,19 @@ class S3Server:
         ]  # fmt: skip
 
 
-def kill_session(leader: int) -> None:
-    """Kill a process and whatever it started: every process of its session, at once."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(entry.name)) == leader:
-                os.kill(int(entry.name), signal.SIGKILL)
-        except OSError:  # it has ended meanwhile
-            continue
+def kill_tree(root: int) -> None:
+    """Kill a process and whatever it started; all are halted first, so that none can report of another."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    tree = [root]
+    for process in tree:
+        tree += [child for child, parent in parents.items() if parent == process]
+    for sign in (signal.SIGSTOP, signal.SIGKILL):
+        for process in tree:
+            with suppress(ProcessLookupError):
+                os.kill(process, sign)
 
 
 def free_port() -> int:

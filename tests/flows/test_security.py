@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,18 +142,29 @@ def test_nothing_is_written_outside_the_store(ran):
     assert not list(folder.parent.glob("outside*"))
 
 
+def _session(process: Path) -> int | None:
+    try:
+        return os.getsid(int(process.name))
+    except OSError:
+        return None
+
+
+def _open_files(process: Path) -> set[str]:
+    """What a process holds open; files it closes meanwhile are left out."""
+    found = set()
+    with suppress(OSError):
+        for handle in (process / "fd").iterdir():
+            with suppress(OSError):
+                found.add(str(handle.readlink()))
+    return found
+
+
 @pytest.mark.flow
 def test_the_server_listens_on_loopback_alone():
     """Its listening sockets are those of the processes of its session, as the kernel lists them."""
     server = json.loads((Path(prefect_environment()["CEFM_HOME"]) / "server.json").read_text())
     session = os.getsid(server["pid"])
-    sockets = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(process.name)) == session:
-                sockets |= {str(handle.readlink()) for handle in (process / "fd").iterdir()}
-        except OSError:
-            continue
+    sockets = {target for process in Path("/proc").glob("[0-9]*") if _session(process) == session for target in _open_files(process)}
     lines = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
     listening = {line[1].split(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
     assert listening == {"0100007F"}

@@ -25,7 +25,7 @@ from typing import Any
 from cefm_core.errors import CefmError, IntegrityError
 from storage.refs import digest_of, sha256_of
 from storage.store import Store
-from tests.flows.services import S3Server, clean_environment, kill_session
+from tests.flows.services import S3Server, clean_environment, kill_tree
 from tests.reliability.page import Finding, main, progress, table
 from tests.reliability.workspace import Ran, Workspace, make_source, run, started
 
@@ -113,7 +113,7 @@ def _kill_server(place: Workspace, server: S3Server, moment: float) -> int:
         drained.start()
         time.sleep(moment)
         with suppress(OSError, ValueError):
-            kill_session(int(json.loads((Path(home) / "server.json").read_text())["pid"]))
+            kill_tree(int(json.loads((Path(home) / "server.json").read_text())["pid"]))
         code = process.wait(600)
         drained.join(10)
         return code

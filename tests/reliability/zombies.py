@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tests.flows.services import ROOT, kill_session, prefect_environment
+from tests.flows.services import ROOT, kill_tree, prefect_environment
 from tests.reliability.page import Finding, main, progress, table
 from tests.reliability.workspace import make_source
 
@@ -51,7 +51,7 @@ def _set_up() -> str:
 
 def _cycle(folder: Path, deployment: str, number: int, rng: random.Random) -> dict[str, float]:
     """Start a run, kill its worker with everything below it, and time what follows."""
-    config = {"refine": {"refiner": "classical"}, "runtime": {"shard_size": 4, "workers": 1}}
+    config = {"refine": {"refiner": "none"}, "runtime": {"shard_size": 4, "workers": 1}}
     context = {"store": str(folder / f"store-{number}"), "source": str(folder / "source"), "config": config}
     run = _api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"context": context}})["id"]
     first = _worker(folder, f"first-{number}")
@@ -59,7 +59,7 @@ def _cycle(folder: Path, deployment: str, number: int, rng: random.Random) -> di
     _until_shard(run)
     time.sleep(rng.uniform(0, 3))
     killed = time.time()
-    kill_session(first)
+    kill_tree(first)
     second = _worker(folder, f"second-{number}")
     try:
         _until(run, lambda state: state["type"] == "CRASHED" or state["name"] in ("AwaitingRetry", "Retrying"))
@@ -68,7 +68,7 @@ def _cycle(folder: Path, deployment: str, number: int, rng: random.Random) -> di
         resumed = _time_of(run, "RUNNING")
         _until(run, lambda state: state["type"] in ("COMPLETED", "FAILED", "CANCELLED"), patience=900)
     finally:
-        kill_session(second)
+        kill_tree(second)
     done = _api(f"/flow_runs/{run}", None)["state"]["type"]
     progress(f"{number}: crashed {crashed - killed:.1f} s after the kill, on again after {resumed - killed:.1f} s, {done}")
     return {"crashed": crashed - killed, "resumed": resumed - killed, "completed": float(done == "COMPLETED")}

@@ -1,0 +1,74 @@
+"""`cefm serve`: one command gives server, UI, report site and a process that runs what is started in the UI; one signal ends them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from cefm_core.phantoms.dataset import write_phantom_dataset
+from tests.flows.services import clean_environment, free_port
+
+pytestmark = pytest.mark.flow
+_PATIENCE_S = 420
+
+
+def ask(url, body=None):
+    data = json.dumps(body).encode() if body is not None else None
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=60) as answer:
+        return json.load(answer)
+
+
+def wait_for(found):
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            if value := found():
+                return value
+        except (OSError, ValueError, KeyError):
+            pass
+        time.sleep(0.5)
+    raise TimeoutError
+
+
+def processes_of(session):
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(entry.name)) == session:
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_run_is_started_from_the_ui_and_everything_ends_with_one_signal(tmp_path):
+    store, source, home, port = tmp_path / "store", tmp_path / "source", tmp_path / "home", free_port()
+    store.mkdir()
+    write_phantom_dataset(source, 6, 7, size=(192, 256))
+    command = [str(Path(sys.executable).with_name("cefm")), "serve", "--store", str(store), "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        served = subprocess.Popen(
+            command, env=clean_environment(CEFM_HOME=str(home)), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        server = wait_for(lambda: json.loads((home / "server.json").read_text()))
+        api = server["url"]
+        deployment = wait_for(lambda: next(d for d in ask(f"{api}/deployments/filter", {}) if d["name"] == "prepare-dataset-here"))
+        context = {"store": str(store), "source": str(source), "config": {"refine": {"refiner": "none"}}}
+        run = ask(f"{api}/deployments/{deployment['id']}/create_flow_run", {"parameters": {"context": context}})
+        wait_for(lambda: ask(f"{api}/flow_runs/{run['id']}")["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"))
+        state = ask(f"{api}/flow_runs/{run['id']}")["state"]
+        assert state["type"] == "COMPLETED", state["message"]
+        assert urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).status == 200
+    finally:
+        os.kill(served.pid, signal.SIGINT)
+        served.wait(90)
+    assert wait_for(lambda: not processes_of(served.pid) and not processes_of(server["pid"]))
