@@ -130,7 +130,7 @@ class AbcConfig(Settings):
     )
     min_area_px: int = Field(64, ge=1, description="Smallest lesion measured, in pixels of the mask")
     min_thickness_px: float = Field(4.0, ge=0, description="Smallest lesion thickness measured, in pixels of the mask")
-    mask_samples: int = Field(0, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")
+    mask_samples: int = Field(10, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")
 
 
 class EmbedConfig(Settings):

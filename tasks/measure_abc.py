@@ -12,7 +12,7 @@ from tasks.stage_task import stage_task
 
 def _inputs(rows: Rows) -> Row:
     manifest = {name: rows["manifest"][name] for name in ("image_id", "uri", "image_sha256")}
-    return manifest | {name: rows["refined_masks"][name] for name in ("mask_key", "mask_sha256")}
+    return manifest | {name: rows["refined_masks"][name] for name in ("mask_key", "mask_sha256", "mask_confidence")}
 
 
 STAGE = RowStage(
@@ -34,7 +34,8 @@ def measure_abc(context: RunContext, fingerprint: str, work: FileRef, label: str
 
     def one(item: Row) -> Output:
         rgb = pictures.image(item)
-        measured = measure(rgb, pictures.mask(item, rgb.shape[:2]), context.config.abc)
+        mask = pictures.mask(item, rgb.shape[:2])
+        measured = measure(rgb, mask, context.config.abc, mask_confidence=item["mask_confidence"])
         return Output(measured | {name: item[name] for name in ("mask_key", "mask_sha256")})
 
     return run_shard(STAGE, context, fingerprint, work, lambda items: [one(item) for item in items])

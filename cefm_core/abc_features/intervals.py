@@ -13,20 +13,38 @@ from cefm_core.abc_features import asymmetry, border, colour
 from cefm_core.abc_features.tds import measure_tds
 from cefm_core.abc_features.view import LesionView
 
-#: Largest displacement of the edge, in pixels of the view, and side of the grid of independent displacements.
-JITTER_PX, GRID = 2.0, 7
+#: Side of the grid of independent displacements, and their mean size between the grid's nodes as a share of the largest one.
+GRID, MEAN_SHARE = 4, 0.35
+#: Largest displacement of the edge in pixels of the view where nothing is known of the mask; and, over the radius, the most ever.
+JITTER_PX, MOST = 2.0, 0.6
 FEATURES = {"asymmetry_score": "asymmetry", "border_score": "border", "colour_count": "colour", "tds": "tds"}
 
 
-def perturbed_masks(view: LesionView, samples: int) -> Iterator[np.ndarray]:
-    """Yield masks whose edge wanders smoothly by up to ``JITTER_PX``; (h, w) float32.
+def edge_reach(view: LesionView, mask_confidence: float | None) -> float:
+    """Return by how many pixels of the view the edge is moved at most.
+
+    A disc of radius r whose edge is off by d on average has a Dice of 1 - d / r with the true one. So masks as wrong as this one is
+    expected to be are had by moving the edge by (1 - confidence) * r on average.
+
+    Args:
+        view: The lesion at the working scale.
+        mask_confidence: Dice to be expected of the mask, 0..1; None where it is not known, which moves the edge by 2 px.
+    """
+    if mask_confidence is None:
+        return JITTER_PX
+    radius = view.diameter / 2
+    return float(np.clip((1 - mask_confidence) * radius / MEAN_SHARE, JITTER_PX, MOST * radius))
+
+
+def perturbed_masks(view: LesionView, samples: int, reach: float) -> Iterator[np.ndarray]:
+    """Yield masks whose edge wanders smoothly by up to ``reach`` pixels; (h, w) float32.
 
     The seed is the view's own pixels: the same image and mask give the same masks in every run.
     """
     generator = np.random.default_rng(zlib.crc32(view.mask.tobytes(), zlib.crc32(view.rgb.tobytes())))
     height, width = view.mask.shape
     for _ in range(samples):
-        grid = generator.uniform(-JITTER_PX, JITTER_PX, (GRID, GRID)).astype(np.float32)
+        grid = generator.uniform(-reach, reach, (GRID, GRID)).astype(np.float32)
         shift = cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
         yield np.clip(view.depth + shift + 0.5, 0, 1)
 
@@ -48,22 +66,24 @@ class Maps:
     colours: np.ndarray | None
 
 
-def measure_intervals(maps: Maps, row: dict, samples: int) -> dict:
+def measure_intervals(maps: Maps, row: dict, samples: int, mask_confidence: float | None = None) -> dict:
     """Return the ``_low`` and ``_high`` columns: least and greatest value over the mask and its perturbed masks.
 
     Args:
         maps: The image's maps.
         row: The row with the values themselves; a value that is None gets no interval.
         samples: Perturbed masks; 0 gives no interval.
+        mask_confidence: See :func:`edge_reach`.
     """
     if samples == 0:
         return {"interval_reason": "not_requested"}
     x, y = asymmetry.polar_grid(maps.view)
     rows = [row]
-    for mask in perturbed_masks(maps.view, samples):
+    reach = edge_reach(maps.view, mask_confidence)
+    for mask in perturbed_masks(maps.view, samples, reach):
         polar_mask = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         rows.append(_measure_again(maps, mask, polar_mask, row))
-    result: dict = {"interval_reason": None}
+    result: dict = {"interval_reason": None, "interval_edge_share": MEAN_SHARE * reach / (maps.view.diameter / 2)}
     for feature, stem in FEATURES.items():
         if row.get(feature) is None:
             result["interval_reason"] = "value_not_measured"

@@ -30,7 +30,9 @@ REASONS = (
 )
 
 
-def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts: Artefacts | None = None) -> dict:
+def measure_abc(
+    rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts: Artefacts | None = None, mask_confidence: float | None = None
+) -> dict:
     """Measure asymmetry, border, colour and structure of one lesion.
 
     Args:
@@ -39,6 +41,7 @@ def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts:
         config: Working scale, smallest lesion, number of perturbed masks.
         artefacts: Pixels of hair, vignette, ink or ruler and glare, which the clinical profile leaves out; None to find
             them here. The paper's profile leaves none out.
+        mask_confidence: Dice to be expected of the mask, 0..1, from which the intervals are made; None where it is not known.
 
     Returns:
         A row of ``abc_features`` without the columns that the row driver fills. What cannot be measured is None and its
@@ -59,7 +62,7 @@ def measure_abc(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig, artefacts:
         row["flags"].append("artefacts_over_lesion")
         excluded = excluded & ~mask.astype(bool)
     view = make_view(rgb, lesion, excluded, config)
-    row |= measure_clinical(view, grey, config)
+    row |= measure_clinical(view, grey, config, mask_confidence)
     return row | measure_levels(row)
 
 
@@ -73,7 +76,7 @@ def measure_paper_row(rgb: np.ndarray, mask: np.ndarray, config: AbcConfig) -> d
     return row | _paper(rgb, lesion, "greyscale_source" in row["flags"], row["flags"])
 
 
-def measure_clinical(view: LesionView, grey: bool, config: AbcConfig) -> dict:
+def measure_clinical(view: LesionView, grey: bool, config: AbcConfig, mask_confidence: float | None = None) -> dict:
     """Measure the clinical profile on a view of the lesion; ``grey`` says that its colours mean nothing."""
     polar = asymmetry.sample_polar(view)
     row: dict = {}
@@ -88,7 +91,7 @@ def measure_clinical(view: LesionView, grey: bool, config: AbcConfig) -> dict:
     row |= part | row_reasons | reasons
     row |= structure.measure_structures(view)
     row |= measure_tds(row)
-    return row | measure_intervals(Maps(view, polar, pigment, colours), row, config.mask_samples)
+    return row | measure_intervals(Maps(view, polar, pigment, colours), row, config.mask_samples, mask_confidence)
 
 
 def covered_share(excluded: np.ndarray, lesion: Lesion) -> float:

@@ -123,10 +123,10 @@ def lesions(metadata: Path, table: dict[str, tuple[float, ...]], aspect: float) 
     """Yield id, image and lesion of every image that stands in the table and whose lesion lies whole in the frame."""
     records = [record for record in read_records(metadata) if record["id"] in table]
     for record, rgb, mask in load_lesions(records, metadata.parent):
-        lesion, _ = find_lesion(mask, AbcConfig())
+        lesion, _ = find_lesion(mask, AbcConfig(mask_samples=0))
         if lesion is None or lesion.touches_frame:
             continue
-        wide, _ = find_lesion(widen(mask.astype(np.uint8), aspect) > 0, AbcConfig())
+        wide, _ = find_lesion(widen(mask.astype(np.uint8), aspect) > 0, AbcConfig(mask_samples=0))
         if wide is not None:
             yield record["id"], widen(rgb, aspect), wide
 

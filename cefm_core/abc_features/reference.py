@@ -45,7 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     records = [r for r in read_records(arguments.metadata) if r["split"] == "train"]
     chosen = sample_records(records, arguments.images)
-    rows = [measure_abc(rgb, mask, AbcConfig()) for _, rgb, mask in load_lesions(chosen, arguments.metadata.parent)]
+    rows = [measure_abc(rgb, mask, AbcConfig(mask_samples=0)) for _, rgb, mask in load_lesions(chosen, arguments.metadata.parent)]
     table = cut_rows(rows, "train split with expert masks, sampled by source")
     with arguments.out.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, fieldnames=list(table[0]), lineterminator="\n")

@@ -35,10 +35,10 @@ def collect(records: list[dict[str, str]], folder: Path) -> tuple[list[dict[str,
     """Return the records whose lesion can be measured, with their filter statistics."""
     kept, features = [], []
     for record, rgb, mask in load_lesions(records, folder):
-        lesion, _ = find_lesion(mask, AbcConfig())
+        lesion, _ = find_lesion(mask, AbcConfig(mask_samples=0))
         if lesion is not None:
             kept.append(record)
-            features.append(texture_features(make_view(rgb, lesion, find_artefacts(rgb).any & ~mask, AbcConfig())))
+            features.append(texture_features(make_view(rgb, lesion, find_artefacts(rgb).any & ~mask, AbcConfig(mask_samples=0))))
     return kept, features
 
 

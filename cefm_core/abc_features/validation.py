@@ -111,7 +111,7 @@ def validate(metadata: Path, images: int) -> str:
     """Return the Markdown of both comparisons, on every PH2 image and a sample of ``val``."""
     records = [r for r in read_records(metadata) if r["diagnosis"] in ("melanoma", "nevus")]
     chosen = sample_records([r for r in records if r["split"] == "val"], images) + [r for r in records if r.get("ph2_asymmetry")]
-    rows = [(record, measure_abc(rgb, mask, AbcConfig())) for record, rgb, mask in load_lesions(chosen, metadata.parent)]
+    rows = [(record, measure_abc(rgb, mask, AbcConfig(mask_samples=0))) for record, rgb, mask in load_lesions(chosen, metadata.parent)]
     return "\n".join([*experts(rows), "", *effects(rows)])
 
 

@@ -177,7 +177,16 @@ _INTERVALS = tuple(
     _number(f"{stem}_{end}", f"{word} value of {stem} over perturbed masks", low, high, "interval_reason")
     for stem, low, high in (("asymmetry", 0, 2), ("border", 0, 8), ("colour", 1, 6), ("tds", 0.5, 8.9))
     for end, word in (("low", "Least"), ("high", "Greatest"))
-) + (_reason("interval_reason", "an interval is"),)
+) + (
+    _number(
+        "interval_edge_share",
+        "How far the edge was moved on average, over the radius of the disc of equal area: 1 - the Dice to be expected of the mask",
+        0,
+        1,
+        "interval_reason",
+    ),
+    _reason("interval_reason", "an interval is"),
+)
 
 TABLE = Table(
     name="abc_features",

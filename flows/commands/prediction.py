@@ -57,9 +57,10 @@ class Predictor:
         from cefm_core.alignment.predict import predict
 
         coarse = self._segmenter.segment([rgb])[0]
-        mask = self._refiner.refine(rgb, coarse.mask, coarse.row["confidence"]).mask
+        refined = self._refiner.refine(rgb, coarse.mask, coarse.row["confidence"])
+        mask = refined.mask
         known = {"image_id": image_id}
-        abc = measure_abc(rgb, mask, self._config.abc) | known
+        abc = measure_abc(rgb, mask, self._config.abc, mask_confidence=refined.row["mask_confidence"]) | known
         embedding = self._encoder.rows([rgb], [mask])[0] | known
         data = AlignmentData.from_rows([known], [embedding], [abc], self._checkpoint.facts["profile"])
         return predict(self._checkpoint, data)[0]

@@ -4,7 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from cefm_core.abc_features.intervals import edge_reach, perturbed_masks
+from cefm_core.abc_features.lesion import find_lesion
 from cefm_core.abc_features.measure import measure_abc, measure_paper_row
+from cefm_core.abc_features.view import make_view
 from cefm_core.config import AbcConfig
 from cefm_core.tables.abc_features import TABLE
 
@@ -207,6 +210,24 @@ def test_half_sharp_edge_scores_about_four():
     sharp, soft = draw(mask.shape, mask, DARK, 1.0), draw(mask.shape, mask, DARK, 25.0)
     sharp[:, 200:] = soft[:, 200:]
     assert row_of(sharp, mask)["border_score"] == pytest.approx(4, abs=0.6)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.9, 0.8])
+def test_perturbed_masks_are_as_wrong_as_the_mask_is_expected_to_be(blob, confidence):
+    rgb, mask = blob
+    lesion, _ = find_lesion(mask, AbcConfig())
+    view = make_view(rgb, lesion, None, AbcConfig())
+    moved = [m >= 0.5 for m in perturbed_masks(view, 40, edge_reach(view, confidence))]
+    dice = np.mean([2 * (m & view.inside).sum() / (m.sum() + view.inside.sum()) for m in moved])
+    assert dice == pytest.approx(confidence, abs=0.25 * (1 - confidence) + 0.005)
+
+
+def test_an_unsure_mask_widens_the_intervals(blob):
+    config = AbcConfig(mask_samples=12)
+    sure, unsure = (measure_abc(*blob, config, mask_confidence=c) for c in (0.99, 0.8))
+    widths = [row["asymmetry_high"] - row["asymmetry_low"] for row in (sure, unsure)]
+    assert widths[0] < widths[1]
+    assert unsure["interval_edge_share"] == pytest.approx(0.2, abs=0.1)
 
 
 def test_intervals_hold_the_value_and_repeat(blob):
