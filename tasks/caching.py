@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Fingerprint:
     stage: str
     parts: dict[str, Any]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The digest that enters every key of the stage."""
         return digest_of({"stage": self.stage, "parts": self.parts})

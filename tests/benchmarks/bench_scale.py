@@ -19,13 +19,16 @@ from typing import Any
 import numpy as np
 
 ROWS = (20_000, 100_000)
-IMAGES = (40, 120)
+IMAGES = (24, 72)
 TARGET = 1_000_000
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(quick: bool) -> str:
     """Measure tables and chain at two sizes each; ``quick`` at small ones."""
+    from flows.server import ensure_server
+
+    ensure_server()  # before anything imports Prefect, which reads its settings then
     rows = (2_000, 6_000) if quick else ROWS
     images = (12, 24) if quick else IMAGES
     _table_steps(100)  # imports and caches are not what grows
@@ -135,10 +138,8 @@ def _chain(images: tuple[int, int]) -> list[dict[str, Any]]:
     """Run the chain on two sizes, each once from nothing and once with nothing to do."""
     from cefm_core.phantoms.dataset import write_phantom_dataset
     from flows.full_run import full_run
-    from flows.server import ensure_server
     from tasks.context import RunContext
 
-    ensure_server()
     found = []
     for count in images:
         with tempfile.TemporaryDirectory() as folder:
