@@ -81,7 +81,7 @@ def _ask(context: RunContext, result: FlowResult, summary: dict[str, Any]) -> No
 def _answer(context: RunContext, summary: dict[str, Any], page: str) -> GateDecision:
     table, timeout = summary["table"], context.config.gates.ask_timeout_s
     PROGRESS.warning("gate on table %s asks; resume the paused flow run in the Prefect UI: %s", table, "; ".join(summary["asks"]))
-    form = GateDecision.with_initial_data(description=_question(summary, page), decision="go_on")
+    form = GateDecision.with_initial_data(description=_question(summary, page))
     try:
         return pause_flow_run(
             wait_for_input=form, timeout=timeout, poll_interval=min(5, max(1, timeout // 4)), key=f"gate-{table.replace('_', '-')}"

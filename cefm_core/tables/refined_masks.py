@@ -88,13 +88,11 @@ TABLE = Table(
         Column(
             "stability",
             "float",
-            "Soft Dice of the mask and the masks of slightly moved prompts",
+            "Soft Dice of the mask and the masks of slightly moved prompts; null where no prompts were moved",
             "",
             0,
             1,
             True,
-            None,
-            "mask_confidence_reason",
         ),
         Column(
             "mask_confidence",
