@@ -98,7 +98,8 @@ class RefineConfig(Settings):
     sam2_prior_weight: float = Field(
         20.0,
         ge=0,
-        description="Weight of the coarse mask in SAM 2's answer: logits per signed distance of one equivalent radius; 0 = the model alone, as in the paper",
+        description="Weight of the coarse mask in SAM 2's answer: logits per signed distance of one equivalent radius; "
+        "0 = the model alone, as in the paper",
     )
     prompt_samples: int = Field(
         8, ge=0, le=64, description="Prompts moved a little, from whose masks the outline's stability is measured; 0 = not measured"
@@ -110,7 +111,8 @@ class RefineConfig(Settings):
     medsam_prior_weight: float = Field(
         60.0,
         ge=0,
-        description="Weight of the coarse mask in LiteMedSAM's answer: logits per signed distance of one equivalent radius; 0 = the model alone",
+        description="Weight of the coarse mask in LiteMedSAM's answer: logits per signed distance of one equivalent radius; "
+        "0 = the model alone",
     )
     medsam_logit_threshold: float = Field(-1.0, description="Logit at which a pixel of LiteMedSAM's answer is lesion")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components of a proposal below this share of the image are removed")
