@@ -6,16 +6,13 @@ findings on this very table, so a run that is repeated does not ask again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
-from prefect.input import RunInput
-from pydantic import Field
 
 from cefm_core.errors import GateFailedError
+from flows.ask import GateDecision, NobodyDecidedError, ask
 from flows.console import PROGRESS
 from storage.backends import object_url
 from storage.gates import read_decision, record_decision
@@ -28,13 +25,6 @@ if TYPE_CHECKING:
     from flows.stage_run import FlowResult
 
 _SHOWN = 20
-
-
-class GateDecision(RunInput):
-    """What an operator decides about findings, and why; both are kept."""
-
-    decision: Literal["go_on", "stop"] = Field(description="go_on: the run continues; stop: it ends here and publishes nothing")
-    reason: str = Field(min_length=3, max_length=500, description="Why; kept with the run, so name no patient")
 
 
 def gate(
@@ -79,17 +69,12 @@ def _ask(context: RunContext, result: FlowResult, summary: dict[str, Any]) -> No
 
 
 def _answer(context: RunContext, summary: dict[str, Any], page: str) -> GateDecision:
-    table, timeout = summary["table"], context.config.gates.ask_timeout_s
-    PROGRESS.warning("gate on table %s asks; resume the paused flow run in the Prefect UI: %s", table, "; ".join(summary["asks"]))
-    form = GateDecision.with_initial_data(description=_question(summary, page))
+    table, findings = summary["table"], "; ".join(summary["asks"])
+    PROGRESS.warning("gate on table %s asks; resume the paused flow run in the Prefect UI: %s", table, findings)
     try:
-        return pause_flow_run(
-            wait_for_input=form, timeout=timeout, poll_interval=min(5, max(1, timeout // 4)), key=f"gate-{table.replace('_', '-')}"
-        )
-    except FlowPauseTimeout as error:
-        raise GateFailedError(
-            f"gate on table {table}: nobody decided within {timeout} s: {'; '.join(summary['asks'])}; see {page}"
-        ) from error
+        return ask(_question(summary, page), f"gate-{table.replace('_', '-')}", context.config.gates.ask_timeout_s)
+    except NobodyDecidedError as error:
+        raise GateFailedError(f"gate on table {table}: {error}: {findings}; see {page}") from error
 
 
 def _question(summary: dict[str, Any], page: str) -> str:

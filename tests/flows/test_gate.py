@@ -128,6 +128,30 @@ def test_nobody_decides(prefect, place):
         gated()
 
 
+def test_a_cancelled_run_does_not_wait_on(prefect, place):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelled
+
+    from cefm_core.errors import GateFailedError
+
+    def cancel():
+        with get_client(sync_client=True) as client:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                for run in client.read_flow_runs():
+                    if run.state and run.state.is_paused():
+                        client.set_flow_run_state(run.id, Cancelled(), force=True)
+                        return
+                time.sleep(0.2)
+
+    gated, _ = started(place, {"gates": ASKS["gates"] | {"ask_timeout_s": 600}})
+    operator = threading.Thread(target=cancel)
+    operator.start()
+    with pytest.raises(GateFailedError, match="the flow run was cancelled"):
+        gated()
+    operator.join()
+
+
 def test_a_stop_writes_the_offending_rows_with_their_pictures(prefect, place):
     from cefm_core.errors import GateFailedError
 
