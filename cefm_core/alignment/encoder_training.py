@@ -142,15 +142,27 @@ def student_bytes(student: Any, spec: InputSpec, config: DistillationConfig, mad
         config: Settings it was trained with.
         made: Where it comes from, for the header.
     """
+    return encoder_bytes(student, spec, {"img_size": config.student_side_px, "depth": len(config.teacher_blocks)}, made)
+
+
+def encoder_bytes(network: Any, spec: InputSpec, arguments: dict[str, Any], made: dict[str, Any]) -> bytes:
+    """Return a weight file that `embed.weights` takes: fp16 tensors, and what they mean in the header.
+
+    Args:
+        network: The trained network; its weights are rounded to fp16 in place, so that the reference is that of the file.
+        spec: Its preprocessing.
+        arguments: What timm needs to build it, beside its name.
+        made: Where it comes from.
+    """
     import torch
     from safetensors.torch import save
 
-    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in student.state_dict().items()}
-    student.load_state_dict({name: tensor.float() for name, tensor in half.items()})
+    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
+    network.load_state_dict({name: tensor.float() for name, tensor in half.items()})
     header = {
-        "arguments": {"img_size": config.student_side_px, "depth": len(config.teacher_blocks)},
+        "arguments": arguments,
         "input": spec.as_facts(),
-        "reference": [round(float(value), 4) for value in reference_embedding(student.eval(), spec)],
+        "reference": [round(float(value), 4) for value in reference_embedding(network.eval(), spec)],
         "made": made,
     }
     return save(half, {"cefm_encoder": json.dumps(header, sort_keys=True)})
