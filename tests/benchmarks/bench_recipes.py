@@ -65,7 +65,7 @@ def measure(data: AlignmentData, manifest: pd.DataFrame, config: AlignmentConfig
     cells = [trained.facts["chosen"], "-" if tune is None else f"{tune:.3f}", _cell(find_row(found, "combined", "val", "roc_auc"))]
     cells.append(_cell(find_row(found, "combined", "left_out", "mean_roc_auc")))
     sources = [r for r in found if r["split"] == "left_out" and r["metric"] == "roc_auc" and r["value"] is not None]
-    return [*cells, ", ".join(f"{r['stratum'].removeprefix('source=').split('_')[0]} {r['value']:.3f}" for r in sources)]
+    return [*cells, ", ".join(f"{r['stratum'].removeprefix('source=')} {r['value']:.3f}" for r in sources)]
 
 
 def _cell(row: dict[str, Any] | None) -> str:
