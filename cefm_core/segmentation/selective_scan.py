@@ -159,13 +159,8 @@ class _Scan(torch.autograd.Function):
         gy = grads[0].contiguous()
         drive = delta * u
         incoming = _exit_gradients(gy, delta, A, C, ctx.chunks, ctx.tiles)
-        g_drive, g_delta, gA, gB, gC = (
-            torch.empty_like(u),
-            torch.empty_like(u),
-            torch.zeros_like(A),
-            torch.empty_like(B),
-            torch.empty_like(C),
-        )
+        g_drive, g_delta, gB, gC = (torch.empty_like(x) for x in (u, u, B, C))
+        gA = torch.zeros_like(A)
         decay_of, states_of, g_of, work_of = _buffers(delta, A, *[ctx.tiles[0].stop] * 4)
         for index in range(len(ctx.tiles) - 1, -1, -1):
             tile = ctx.tiles[index]

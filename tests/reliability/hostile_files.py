@@ -148,7 +148,7 @@ MUTATIONS: dict[str, Mutation] = {
 
 _ODD = (
     "{n}", "лезия {n}", "a b  {n} ", "-{n}", ".hidden{n}", "{n}'\"`$(x)", "<b>{n}", "{n}|=cmd", "x" * 180 + "{n}", "{n}\n", "..{n}",
-    "é{n}", "{n}#1", "%2e%2e{n}",
+    "é{n}", "{n}#b", "%2e%2e{n}",
 )  # fmt: skip
 _SUFFIXES = (".jpg", ".jpg", ".JPG", ".jpeg", ".png", ".tif", ".tiff", ".gif", ".webp", ".jpg.jpg", "")
 
