@@ -54,7 +54,7 @@ def test_every_flow_has_one_deployment(deployed):
     for deployment in deployed:
         assert deployment["description"]
         assert deployment["work_pool_name"] == "cpu"
-        # Without it every run of more than 55 s would be taken for crashed by the automations.
+        # Without it every run of more than 45 s would be taken for crashed by the automations.
         assert deployment["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
         assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 

@@ -32,7 +32,7 @@ def wait_for(found):
         try:
             if value := found():
                 return value
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, StopIteration):
             pass
         time.sleep(0.5)
     raise TimeoutError

@@ -51,7 +51,7 @@ def _noticed(kind: Kind, base: Workspace, first: Ran, folder: Path, rng: random.
         wrong = _not_mended(kind, first, after, before, contents(place.store))
     else:
         wrong = _not_as_new(kind, place, after)
-    shutil.rmtree(folder)
+    shutil.rmtree(place.folder)
     return wrong
 
 
@@ -86,7 +86,7 @@ def _repeated(kind: Kind, base: Workspace, first: Ran, folder: Path, rng: random
     place = kind.change(copied(base, folder), rng)
     after = run(place)
     progress(f"{kind.name}: exit {after.code}, worked on {sum(after.worked.values())}")
-    shutil.rmtree(folder)
+    shutil.rmtree(place.folder)
     if after.code:
         return f"exit {after.code}: {after.said[-300:]}"
     again = [name for name, items in after.worked.items() if items]

@@ -54,7 +54,10 @@ def find(seed: int, count: int) -> Finding:
             for number in range(count):
                 target, moment = _TARGETS[number % len(_TARGETS)], rng.uniform(0.05, 0.95) * longest
                 attempts.append(_attempt(base, server, f"s3://derm/kills-{seed}-{number}", target, moment))
-            return _finding(base.store_uri, calm, attempts)
+            expected = [_objects(Store.open(base.store_uri))]
+            run(base)
+            expected.append(_objects(Store.open(base.store_uri)))
+            return _finding(calm, expected, attempts)
     finally:
         server.end()
 
@@ -181,11 +184,11 @@ def _whole(store: Store, key: str) -> bool:
         return False
 
 
-def _finding(calm_uri: str, calm: Ran, attempts: list[dict[str, Any]]) -> Finding:
+def _finding(calm: Ran, expected: list[dict[str, str]], attempts: list[dict[str, Any]]) -> Finding:
+    """``expected``: what lies in a store after one undisturbed run, and after two: the second is compared with the first by its gates."""
     failures, counts = [], {target: Counter() for target in dict.fromkeys(_TARGETS)}
-    expected = _objects(Store.open(calm_uri))
     for number, attempt in enumerate(attempts):
-        wrong = _faults(attempt, calm, expected)
+        wrong = _faults(attempt, calm, expected[attempt["exit"] == 0])
         tally = counts[attempt["target"]]
         tally["kills"] += 1
         tally["in time"] += attempt["exit"] != 0
