@@ -46,13 +46,13 @@ def redraw(context: RunContext, result: FlowResult, outputs: dict[str, FileRef],
         before: Identifier of the run that published the version before.
 
     Returns:
-        Address of the page, or None where the run before left no record of its own page.
+        Address of the page, or None where the run before left no record of its own page that this code can read.
     """
     store = context.open_store()
-    site = _site_before(store, before)
+    new = site_of(result)
+    site = _site_before(store, before, new)
     if site is None:
         return None
-    new = site_of(result)
     site = {
         "stages": _merged(site["stages"], new["stages"], "name"),
         "gates": _merged(site["gates"], new["gates"], "table"),
@@ -74,11 +74,19 @@ def recorded_config(store: Store, run_id: str) -> CefmConfig:
         return CefmConfig()
 
 
-def _site_before(store: Store, run_id: str) -> dict[str, Any] | None:
+def _site_before(store: Store, run_id: str, new: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the page of the run before said, or None where it is not recorded, or not as today's pages want it."""
     try:
-        return store.read_json(keys.run_key(run_id, "run.json")).get("site")
-    except IntegrityError:
+        site = store.read_json(keys.run_key(run_id, "run.json"))["site"]
+    except (IntegrityError, KeyError):
         return None
+    return site if all(_alike(site[kind], new[kind]) for kind in ("stages", "gates")) else None
+
+
+def _alike(before: list[dict[str, Any]], new: list[dict[str, Any]]) -> bool:
+    """Whether entries that an earlier version of this code recorded hold what today's hold."""
+    needed = set.intersection(*(set(entry) for entry in new)) if new else set()
+    return all(needed <= set(entry) for entry in before)
 
 
 def _merged(before: list[dict[str, Any]], new: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

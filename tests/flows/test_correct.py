@@ -57,6 +57,11 @@ def test_a_corrected_report_is_the_only_one_written_again(copy, image):
     assert len(store.read_json("runs/again/run.json")["site"]["stages"]) == 10
     assert recorded_config(store, "again") == copy.config != CefmConfig() == recorded_config(store, "no such run")
 
+    old = store.read_json("runs/again/run.json")
+    old["site"]["gates"] = [{"table": gate["table"]} for gate in old["site"]["gates"]]
+    store.put_json("runs/older/run.json", old)
+    assert redraw(copy, result, outputs, version, "older") is None, "a record of an earlier version of the code is not guessed at"
+
     correct(copy.store, [], Correction(image, "abc.border_score", "withdrawn", reviewer="R1"), "R1", False)
     assert write_reports(copy.model_copy(update={"run_id": "third"})).outputs["reports"] == before["reports"]
 
