@@ -11,6 +11,7 @@ from tasks.build_manifest import assemble_manifest, build_manifest, scan_source
 from tasks.context import RunContext
 from tasks.measure_abc import measure_abc
 from tasks.refine_masks import refine_masks
+from tasks.row_stage import Plan
 from tasks.segment_coarse import segment_coarse
 
 
@@ -36,5 +37,11 @@ def _manifest(context: RunContext, result: FlowResult) -> None:
         result.rejects += [scanned.files["rejects"], facts.rejects, assembled.files["rejects"]]
         result.facts |= {"ignored": scanned.summary["ignored"], "manifest_notes": assembled.summary["notes"]}
         items = scanned.summary["images"] + assembled.summary["metadata_only"]
-        reused = items if assembled.cached and not plan.missing else plan.images - plan.missing
+        reused = items if assembled.cached and not plan.missing else _reused(plan, assembled.summary["unchanged"])
         report(items_in=items, items_out=rows, rejected=rejected, reused=reused)
+
+
+def _reused(plan: Plan, unchanged: int | None) -> int:
+    """Images that were neither decoded again nor described otherwise than in the version before, where there is one."""
+    decoded_before = plan.images - plan.missing
+    return decoded_before if unchanged is None else min(decoded_before, unchanged)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cefm_core.errors import BadItemError
 from cefm_core.tables import image_facts, manifest, rejects, source_listing
+from storage.gates import read_baseline
 from storage.parquet import read_rows, write_rows
 from storage.refs import FileRef, digest_of, sha256_of
 from storage.source import Source
@@ -91,7 +92,17 @@ def assemble_manifest(context: RunContext, listing: FileRef, facts: FileRef, lab
         return Outputs(files=files, summary=_assembly(len(rows), assembled))
 
     outputs = remember(context, print_, inputs, make, name="assemble_manifest")
+    outputs.summary["unchanged"] = _unchanged(context.open_store(), outputs)
     return as_cached(outputs, outputs.cached)
+
+
+def _unchanged(store: Store, outputs: Outputs) -> int | None:
+    """Count the rows that the latest published version holds too; None where there is no such version."""
+    before = read_baseline(store, "manifest")
+    if outputs.cached or before is None or not store.holds_all([before.table])[0]:
+        return None
+    held = {row["row_key"] for row in read_rows(store, before.table)}
+    return sum(row["row_key"] in held for row in read_rows(store, outputs.files["manifest"]))
 
 
 def _assembly(rows: int, assembled: Any) -> dict[str, Any]:
