@@ -1,8 +1,9 @@
 """How well copies are found: the pairs of perceptual hash and thumbnail against what a data set itself calls duplicates.
 
-``python -m cefm_core.manifest.duplicate_study IMAGES --metadata TABLE.csv [--duplicates LIST.csv] [--out PAGE.md]``. Two kinds of truth are
-told apart, because they are found by different means: *copies* (a duplicates list, or a duplicate group without a common
-lesion id) and *other photographs of the same lesion* (a common lesion id).
+``python -m cefm_core.manifest.duplicate_study IMAGES --metadata TABLE.csv [--duplicates LIST.csv] [--by-sight LIST.csv]
+[--out PAGE.md]``. Two kinds of truth are told apart, because they are found by different means: *copies* (a duplicates list, or a
+duplicate group without a common lesion id) and *other photographs of the same lesion* (a common lesion id). Groups that a source made by a
+hash may hold different lesions; ``--by-sight`` names the pairs that a person who looked at them all called copies, and only those count.
 """
 
 from __future__ import annotations
@@ -84,15 +85,26 @@ def score(facts: Sequence[Mapping[str, Any]], copies: set[Pair], lesions: set[Pa
     return found
 
 
-def study_markdown(found: Sequence[Found], images: int, copies: int, lesions: int, name: str) -> str:
-    """Return the page."""
+def study_markdown(found: Sequence[Found], images: int, copies: int, lesions: int, name: str, named: int) -> str:
+    """Return the page.
+
+    Args:
+        found: What each pair of thresholds finds.
+        images: Images looked at.
+        copies: Pairs that are copies.
+        lesions: Pairs that are other photographs of the same lesion.
+        name: Name of the data set.
+        named: Pairs that the data set calls copies; more than ``copies`` where a person who looked at them disagreed.
+    """
     default = ManifestConfig()
+    seen = f"To the eye {copies} of the {named} show the same picture and the others different lesions; only the {copies} count as copies."
     lines = [
         "# How well copies are found",
         "",
-        f"Made by `python -m cefm_core.manifest.duplicate_study`, on {images} images of `{name}`, whose table names {copies} pairs of",
+        f"Made by `python -m cefm_core.manifest.duplicate_study`, on {images} images of `{name}`, whose table names {named} pairs of",
         f"copies and {lesions} pairs of other photographs of the same lesion. A pair that is found and not named is counted as wrong,",
         "although it may be a copy that nobody listed. Intervals: 95 %, Wilson.",
+        *([seen] if named > copies else []),
         "",
         "| bits of 64 | correlation | pairs found | right (precision) | copies found (recall) | same lesion found (recall) |",
         "| ---: | ---: | ---: | --- | --- | --- |",
@@ -140,6 +152,7 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("--metadata", type=Path, required=True)
     parser.add_argument("--duplicates", type=Path)
+    parser.add_argument("--by-sight", type=Path)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     facts = read_facts(asked.images)
@@ -147,7 +160,11 @@ def main() -> None:
     rows = {row["image_id"]: table.rows[row["image_id"]].fields for row in facts if row["image_id"] in table.rows}
     listed = read_duplicate_list(asked.duplicates.read_bytes(), asked.duplicates.name) if asked.duplicates else []
     copies, lesions = truth_of(rows, listed)
-    page = study_markdown(score(facts, copies, lesions), len(facts), len(copies), len(lesions), asked.images.resolve().parent.name)
+    named = len(copies)
+    if asked.by_sight:
+        copies &= {(min(a, b), max(a, b)) for a, b in read_duplicate_list(asked.by_sight.read_bytes(), asked.by_sight.name)}
+    name = asked.images.resolve().parent.name
+    page = study_markdown(score(facts, copies, lesions), len(facts), len(copies), len(lesions), name, named)
     if asked.out is None:
         print(page)
     else:

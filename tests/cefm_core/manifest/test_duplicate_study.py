@@ -27,7 +27,8 @@ def test_a_copy_is_found_and_a_crop_is_not(facts):
     found = {(row.bits, row.correlation): row for row in score(facts, {("copy0", "i0"), ("crop1", "i1"), ("i2", "part2")}, {("i2", "i3")})}
     default = found[8, 0.985]
     assert (default.copies, default.lesions, default.pairs) == (2, 0, 2)
-    page = study_markdown(list(found.values()), len(facts), 3, 1, "phantoms")
+    page = study_markdown(list(found.values()), len(facts), 3, 1, "phantoms", 5)
+    assert "3 of the 5 show the same picture" in page
     assert "0.985 (default) | 2 | 2 of 2: 1.00" in page
 
 
