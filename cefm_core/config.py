@@ -61,8 +61,11 @@ class QualityConfig(Settings):
 
 
 class CoarseConfig(Settings):
-    """segment_coarse: UltraLight VM-UNet and the clean-up of its masks."""
+    """segment_coarse: the network and the clean-up of its masks."""
 
+    network: Literal["ultralight", "lesion-vit"] = Field(
+        "ultralight", description="UltraLight VM-UNet, as in the paper; or LesionViT, more accurate and slower"
+    )
     weights: str = Field("builtin", description="`builtin`, or the path of a safetensors file")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability at which a pixel is lesion")
     test_time_augmentation: bool = Field(False, description="Average over four flips")
@@ -194,11 +197,16 @@ class EvaluationConfig(Settings):
 
 
 class DescriptorConfig(Settings):
-    """rank_descriptors: CLIP and its vocabulary."""
+    """rank_descriptors: who scores the descriptors; CLIP and its vocabulary."""
 
+    scorer: Literal["auto", "clip", "probes", "none"] = Field(
+        "auto",
+        description="`clip`; `probes` on the embedding of the shipped encoder; `none` = the stage is skipped and says so; "
+        "auto = clip where weights are configured, else probes",
+    )
     model: str = Field("ViT-B-16", description="open_clip model name")
     weights: str | None = Field(
-        None, description="Checkpoint file, or an open_clip pretrained tag; none = the stage is skipped and says so"
+        None, description="Checkpoint file, or an open_clip pretrained tag; none = no CLIP"
     )
     weights_sha256: str | None = Field(None, description="Expected digest of the checkpoint file, hex")
     activation: Literal["auto", "gelu", "quickgelu"] = Field(
@@ -245,6 +253,10 @@ class RuntimeConfig(Settings):
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N; cuda without a GPU is an error, not a fall-back")
     workers: int = Field(2, ge=1, description="Shards in flight")
+    runner: Literal["threads", "dask"] = Field("threads", description="Where shards run: threads of the run's process, or Dask workers")
+    dask_address: str | None = Field(
+        None, description="Scheduler of a Dask cluster; none = a cluster of `workers` processes on this machine"
+    )
     shard_size: int = Field(256, ge=1, description="Most images per task run; little work is shared evenly among the workers")
     batch_size: int = Field(8, ge=1, description="Images per network call")
     max_reject_share: float = Field(0.5, ge=0, le=1, description="Share of rejects above which a gate stops the run")

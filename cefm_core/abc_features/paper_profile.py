@@ -131,11 +131,15 @@ def mirror_difference(grey: np.ndarray, mask: np.ndarray, matrix: np.ndarray) ->
 
 
 def turning(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the change of direction at each point of a closed curve, in radians, and the step that leads on from it."""
+    """Return the change of direction at each point of closed curves, in radians, and the step that leads on from it.
+
+    Args:
+        points: (n, ..., 2); each curve runs along the first axis.
+    """
     forward = np.roll(points, -1, axis=0) - points
-    heading = np.arctan2(forward[:, 1], forward[:, 0])
-    turn = (heading - np.roll(heading, 1) + np.pi) % (2 * np.pi) - np.pi
-    return turn, np.maximum(np.hypot(*forward.T), 1e-9)
+    heading = np.arctan2(forward[..., 1], forward[..., 0])
+    turn = (heading - np.roll(heading, 1, axis=0) + np.pi) % (2 * np.pi) - np.pi
+    return turn, np.maximum(np.hypot(forward[..., 0], forward[..., 1]), 1e-9)
 
 
 def mean_turning(contour: np.ndarray, side: int) -> float:
@@ -144,11 +148,8 @@ def mean_turning(contour: np.ndarray, side: int) -> float:
     Where the first of the 100 points lies is arbitrary, so the mean is taken over ``PHASES`` placements of them.
     """
     points = resample_closed(contour * (FRAME_SIDE_PX / side), CONTOUR_POINTS * PHASES)
-    values = []
-    for phase in range(PHASES):
-        turn, step = turning(points[phase::PHASES])
-        values.append(np.mean(np.abs(turn) / step))
-    return float(np.mean(values))
+    turn, step = turning(points.reshape(CONTOUR_POINTS, PHASES, 2))
+    return float(np.mean(np.abs(turn) / step))
 
 
 def mean_curvature(contour: np.ndarray) -> float:
