@@ -35,7 +35,7 @@ class ManifestConfig(Settings):
     near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
     near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
     unspecific_benign: Literal["unknown", "nevus"] = Field(
-        "unknown", description="Diagnosis of an image whose labels say only `benign` or `target = 0`"
+        "unknown", description="Diagnosis where labels say only `benign` or `target = 0`"
     )
 
 
@@ -45,19 +45,13 @@ class QualityConfig(Settings):
     working_side_px: int = Field(256, ge=64, description="Long side at which quality is measured, in pixels")
     blur_threshold: float = Field(2.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred")
     hair_share_threshold: float = Field(0.02, description="Share of pixels under hair above which an image is flagged, 0..1")
-    vignette_share_threshold: float = Field(
-        0.02, description="Share of pixels in a dark frame or corner above which an image is flagged, 0..1"
-    )
-    ink_share_threshold: float = Field(
-        0.001, description="Share of pixels under ink, stickers or a ruler above which an image is flagged, 0..1"
-    )
+    vignette_share_threshold: float = Field(0.02, description="Share of pixels in a dark frame or corner that flags an image, 0..1")
+    ink_share_threshold: float = Field(0.001, description="Share of pixels under ink, stickers or a ruler that flags an image, 0..1")
     glare_share_threshold: float = Field(0.01, description="Share of pixels in glare above which an image is flagged, 0..1")
     dark_threshold: float = Field(30.0, description="Mean CIELAB L below which an image is flagged too dark, 0..100")
     bright_threshold: float = Field(88.0, description="Mean CIELAB L above which an image is flagged too bright, 0..100")
     contrast_threshold: float = Field(8.5, description="Spread of CIELAB L (5th to 95th percentile) below which an image is flagged")
-    skin_hue_share_threshold: float = Field(
-        0.85, description="Share of skin-like hues below which colour is unusual (cast, or no skin at all)"
-    )
+    skin_hue_share_threshold: float = Field(0.85, description="Share of skin-like hues below which colour is unusual (cast, or no skin)")
 
 
 class CoarseConfig(Settings):
@@ -119,9 +113,7 @@ class RefineConfig(Settings):
     )
     medsam_logit_threshold: float = Field(-1.0, description="Logit at which a pixel of LiteMedSAM's answer is lesion")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components of a proposal below this share of the image are removed")
-    min_component_of_largest: float = Field(
-        0.25, ge=0, le=1, description="Components of a proposal below this share of the largest are removed"
-    )
+    min_component_of_largest: float = Field(0.25, ge=0, le=1, description="Components below this share of the largest are removed")
     max_hole_share: float = Field(0.005, ge=0, lt=1, description="Holes of a proposal below this share of the image are filled")
 
 
@@ -205,9 +197,7 @@ class DescriptorConfig(Settings):
         "auto = clip where weights are configured, else probes",
     )
     model: str = Field("ViT-B-16", description="open_clip model name")
-    weights: str | None = Field(
-        None, description="Checkpoint file, or an open_clip pretrained tag; none = no CLIP"
-    )
+    weights: str | None = Field(None, description="Checkpoint file, or an open_clip pretrained tag; none = no CLIP")
     weights_sha256: str | None = Field(None, description="Expected digest of the checkpoint file, hex")
     activation: Literal["auto", "gelu", "quickgelu"] = Field(
         "auto", description="Activation the weights were trained with; auto = as the tag or a `-quickgelu` model name says"
@@ -253,10 +243,7 @@ class RuntimeConfig(Settings):
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N; cuda without a GPU is an error, not a fall-back")
     workers: int = Field(2, ge=1, description="Shards in flight")
-    runner: Literal["threads", "dask"] = Field("threads", description="Where shards run: threads of the run's process, or Dask workers")
-    dask_address: str | None = Field(
-        None, description="Scheduler of a Dask cluster; none = a cluster of `workers` processes on this machine"
-    )
+    dask: str | None = Field(None, description="Dask instead of threads: `local` for `workers` processes here, or a scheduler's address")
     shard_size: int = Field(256, ge=1, description="Most images per task run; little work is shared evenly among the workers")
     batch_size: int = Field(8, ge=1, description="Images per network call")
     max_reject_share: float = Field(0.5, ge=0, le=1, description="Share of rejects above which a gate stops the run")

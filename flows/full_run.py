@@ -13,7 +13,6 @@ from flows.preflight import preflight
 from flows.prepare_dataset import prepare_dataset
 from flows.redraw import beside_the_run_page, site_of
 from flows.run_name import rename_run
-from flows.runner import sized
 from flows.stage_run import FlowResult
 from flows.summary import RunSummary, stages_of_version, summarise, summary_markdown
 from flows.train_alignment import train_alignment
@@ -39,10 +38,10 @@ def full_run(context: RunContext, dry_run: bool = False) -> RunSummary | RunPlan
         return _dry_run(context)
     store = context.open_store()
     base = latest_number(store)
-    result: FlowResult = sized(prepare_dataset, context)(context)
-    result.take(sized(train_alignment, context)(context, result.outputs))
-    result.take(sized(evaluate_alignment, context)(context, result.outputs))
-    result.take(sized(write_reports, context)(context, result.outputs))
+    result: FlowResult = prepare_dataset(context)
+    result.take(train_alignment(context, result.outputs))
+    result.take(evaluate_alignment(context, result.outputs))
+    result.take(write_reports(context, result.outputs))
     result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
     version = publish(store, base, context.run_id, result.outputs, context.source)
     result.facts |= {"version": version, "commit": commit(), "links": beside_the_run_page(context, result.gates, base, version)}

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from cefm_core.errors import CefmError, ConfigurationError
 from cefm_core.stages import STAGES
+from flows.runner import check_runner
 from tasks.context import RunContext
 from tasks.source_names import beside_bytes, classified_names, joined_metadata
 
@@ -26,7 +27,7 @@ def preflight(context: RunContext) -> None:
 
 
 def check(context: RunContext, with_source: bool = True) -> list[str]:
-    """Check store, source, metadata, device, writer and weights.
+    """Check store, source, metadata, device, workers, writer and weights.
 
     Args:
         context: The run.
@@ -71,6 +72,7 @@ def _places(context: RunContext, with_source: bool) -> list[Check]:
         ("store", lambda: _store(context)),
         *(source if with_source else []),
         ("device", context.device),
+        ("workers", lambda: check_runner(context.config.runtime)),
         ("writer", lambda: _writer(context)),
     ]
 

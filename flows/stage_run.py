@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from flows.console import PROGRESS
 from flows.gate import gate
 from flows.run_name import flow_name, rename_run
+from flows.runner import shard_runner
 from storage.refs import FileRef
 from tasks.context import RunContext
 from tasks.row_stage import PartSummary, Plan, Published
@@ -129,17 +130,24 @@ def _work_through(context: RunContext, shard_task: Task[..., Any], plan: Plan) -
     progress = create_progress_artifact(0.0, key=name.replace("_", "-"), description=_said(name, plan, 0, 0.0))
     rename_run(f"{flow_name()} {context.title}: {name}")
     start, images = time.perf_counter(), 0
-    futures = [
-        shard_task.submit(context, plan.fingerprint, work, label=f"{name}: shard {number} of {total}")
-        for number, work in enumerate(plan.shards, start=1)
-    ]
-    for done, future in enumerate(as_completed(futures), start=1):
-        summary: PartSummary = future.result()
+    for done, summary in enumerate(_shards(context, shard_task, plan), start=1):
         images += summary.rows + summary.rejected
         said = _said(name, plan, images, time.perf_counter() - start)
         update_progress_artifact(progress, 100.0 * images / plan.missing, said)  # type: ignore[arg-type]  # sync in a sync flow
         rename_run(f"{flow_name()} {context.title}: {name} {100 * images // plan.missing} %")
         PROGRESS.info("%s: %d of %d shards; %s", name, done, total, said)
+
+
+def _shards(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> Iterator[PartSummary]:
+    """Work through the shards of a plan; yield what each came to, in the order they end."""
+    same = {"context": context, "fingerprint": plan.fingerprint}
+    with shard_runner(context.config.runtime) as runner:
+        futures = [
+            runner.submit(shard_task, same | {"work": work, "label": f"{shard_task.name}: shard {number} of {len(plan.shards)}"})
+            for number, work in enumerate(plan.shards, start=1)
+        ]
+        for future in as_completed(futures):
+            yield future.result()
 
 
 def _said(name: str, plan: Plan, images: int, seconds: float) -> str:

@@ -97,11 +97,9 @@ def _start(flow_name: str, context: RunContext) -> Any:
     """Start a flow on the configured API, or on a server of one's own; what would stop it is found before the server starts."""
     check_places(context)
     say(f"Prefect UI: {ui_url(ensure_server())}")
-    from flows.runner import sized
-
     follow_progress()
     flow = getattr(importlib.import_module(f"flows.{flow_name}"), flow_name)
-    return sized(flow, context)(context)
+    return flow(context)
 
 
 def _print(summary: Any, as_json: bool) -> None:

@@ -1,0 +1,70 @@
+"""One run on 1, 2 and 4 workers, as threads and as Dask processes: the same outputs, and what each costs in time.
+
+Dask is left out where prefect-dask is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tests.reliability.page import Finding, main, progress, table
+from tests.reliability.workspace import Ran, Workspace, make_source, run
+
+_TITLE = "Workers: threads and Dask"
+_WORKERS = (1, 2, 4)
+
+
+def find(seed: int, count: int) -> Finding:
+    """Run the whole chain on ``count`` images, on an empty store each time."""
+    runners = ["threads", "dask"] if find_spec("prefect_dask") else ["threads"]
+    with tempfile.TemporaryDirectory(prefix="cefm-workers-") as folder:
+        make_source(Path(folder), count, seed)
+        base = Workspace(Path(folder)).with_own_code()
+        _timed(base, "threads", 2, "warm-up")
+        found = [(runner, workers, *_timed(base, runner, workers, f"{runner}-{workers}")) for runner in runners for workers in _WORKERS]
+    return _finding(count, found)
+
+
+def _timed(base: Workspace, runner: str, workers: int, store: str) -> tuple[Ran, float]:
+    dask = {"runtime__dask": "local"} if runner == "dask" else {}
+    place = base.with_settings(runtime__workers=str(workers), runtime__shard_size="8", **dask)
+    start = time.perf_counter()
+    ran = run(replace(place, store_uri=str(base.folder / store)))
+    seconds = time.perf_counter() - start
+    progress(f"{runner}, {workers} workers: exit {ran.code}, {seconds:.1f} s")
+    return ran, seconds
+
+
+def _finding(count: int, found: list[tuple[str, int, Ran, float]]) -> Finding:
+    first = found[0][2]
+    failures = [f"{runner}, {workers} workers: exit {ran.code}: {ran.said[-300:]}" for runner, workers, ran, _ in found if ran.code]
+    failures += [f"{r}, {w} workers: other outputs" for r, w, ran, _ in found if not ran.code and ran.outputs != first.outputs]
+    rows = [
+        [r, w, f"{seconds:.1f}", f"{_images(ran):.1f}", "yes" if ran.outputs == first.outputs else "no"] for r, w, ran, seconds in found
+    ]
+    cores = os.cpu_count()
+    lines = [
+        f"The whole chain on {count} images, in shards of eight, on {cores} cores. More workers than cores cannot be faster here; what "
+        "shows is that the outputs do not depend on them, and what the orchestration of processes costs.",
+        "",
+        *table(["runner", "workers", "whole run, s", "stages over images, s", "outputs as with one thread"], rows),
+    ]
+    return Finding(_TITLE, lines, failures)
+
+
+def _images(ran: Ran) -> float:
+    """Seconds of the stages that work image by image."""
+    whole = {"train_alignment", "evaluate_alignment"}
+    stages: list[dict[str, Any]] = ran.summary.get("stages", [])
+    return sum(stage["seconds"] for stage in stages if stage["name"] not in whole)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main("workers", find, 48)
