@@ -63,6 +63,11 @@ def ensure_server() -> str:
     return url
 
 
+def known_server() -> str | None:
+    """Return the URL of the configured API, or of the local server that runs; None where there is neither. Starts nothing."""
+    return os.environ.get("PREFECT_API_URL") or _running(cefm_home())
+
+
 def ui_url(api_url: str) -> str:
     """Return the address of the UI that belongs to an API."""
     return api_url.removesuffix("/api")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from pathlib import Path
 from cefm_core.config import CefmConfig
 from cefm_core.errors import ConfigurationError
 from flows.console import say
-from flows.server import ensure_server, ui_url
+from flows.server import ensure_server, known_server, set_environment, ui_url
 
 
 def doctor(store: str, source: str | None, config: CefmConfig) -> None:
-    """Print what is in order; raise with everything that is not."""
+    """Print what is in order, and which runs go on or wait; raise with everything that is not in order."""
+    set_environment()
     from flows.preflight import check
     from tasks.context import RunContext
 
@@ -25,6 +27,22 @@ def doctor(store: str, source: str | None, config: CefmConfig) -> None:
         context = RunContext(store=store, source=source or nothing, config=config)
         for line in check(context, with_source=source is not None):
             print(f"ok  {line}")
+    for line in _runs():
+        print(f"    {line}")
+
+
+def _runs() -> list[str]:
+    """Say what goes on at the configured Prefect server, or at the one that a `cefm` of this machine has started."""
+    url = known_server()
+    if url is None:
+        return ["runs: no Prefect server is configured or running"]
+    os.environ["PREFECT_API_URL"] = url
+    from flows.running import runs_under_way
+
+    try:
+        return runs_under_way() or [f"runs: none goes on or waits at {ui_url(url)}"]
+    except Exception as error:  # whatever the server says: the rest was found in order
+        return [f"runs: {ui_url(url)} does not answer ({type(error).__name__})"]
 
 
 def serve(store: str, port: int) -> None:
