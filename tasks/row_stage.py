@@ -36,7 +36,7 @@ Rows = dict[str, Row]
 _LEAST_SHARD = 16
 _IO_THREADS = 8
 # Rejects whose cause may be gone at the next run: they are counted, but asked for again.
-_PASSING = {"unreadable", "source_changed", "processing_failed"}
+_PASSING = {"unreadable", "source_changed", "out_of_memory", "processing_failed"}
 
 
 @dataclass(frozen=True)
@@ -275,6 +275,8 @@ def _outcomes(process: Callable[[list[Row]], list[Output]], batch: list[Row]) ->
     if isinstance(failed, BadItemError):
         return [failed]
     logger.warning("image %s failed", batch[0]["image_id"], exc_info=failed)
+    if isinstance(failed, MemoryError):
+        return [BadItemError("out_of_memory", f"not enough memory for this image alone: {str(failed)[:200]}")]
     return [BadItemError("processing_failed", f"{type(failed).__name__}: {str(failed)[:200]}")]
 
 

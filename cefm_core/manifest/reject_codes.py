@@ -73,7 +73,11 @@ REJECT_CODES: tuple[RejectCode, ...] = (
     RejectCode("shape_mismatch", "Image and mask given to the refiner differ in size", "Run the stage before on the same image again"),
     RejectCode("unreadable", "The source object cannot be read", "Check that it still exists and may be read"),
     RejectCode("source_changed", "The object's bytes changed while the run went on", "Run again once the source stands still"),
-    RejectCode("out_of_memory", "This image alone does not fit into the device's memory", "Reduce the image, or use a larger device"),
+    RejectCode(
+        "out_of_memory",
+        "This image alone does not fit into the memory of the device or the machine",
+        "Run again with fewer workers or on a larger device, or reduce the image",
+    ),
     RejectCode("processing_failed", "A stage failed on this image in a way nobody foresaw", "Report it with the message and the image"),
 )
 

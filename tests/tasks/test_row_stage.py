@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -96,6 +98,33 @@ def test_a_surprise_is_asked_for_again_a_bad_item_is_not(bench):
     bench.run(tables)
     bench.run(tables)
     assert set(bench.processed) == {"odd-1"}
+
+
+def test_what_does_not_fit_into_memory_is_split_then_rejected_and_asked_for_again(bench):
+    """The process may take 1 GB more than it has; one image wants 2 GB, and a batch of three would."""
+    import resource
+
+    wanted = {"image-1": 4e8, "image-2": 4e8, "image-3": 4e8, "image-large": 2e9}
+
+    def process(items):
+        bench.processed.append([item["image_id"] for item in items])
+        held = bytearray(int(sum(wanted[item["image_id"]] for item in items)))
+        return [Output({"length": len(held) and len(i["image_id"])}, {"mask": (i["image_id"].encode(), "png")}) for i in items]
+
+    tables = bench.listing(wanted)
+    plan = make_plan(STAGE, bench.context, tables)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 10**9, limits[1]))
+    try:
+        for work in plan.shards:
+            run_shard(STAGE, bench.context, plan.fingerprint, work, process)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    published = publish_rows(STAGE, bench.context, plan)
+    assert (published.rows, [row["code"] for row in read_rows(bench.store, published.rejects)]) == (3, ["out_of_memory"])
+    assert max(map(len, bench.processed)) > 1
+    assert make_plan(STAGE, bench.context, tables).missing == 1
 
 
 def test_inserting_changing_and_removing_cost_only_the_items_concerned(bench):
