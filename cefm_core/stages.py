@@ -52,7 +52,7 @@ STAGES: tuple[Stage, ...] = (
         "evaluate_alignment",
         "evaluation",
     ),
-    Stage("rank_descriptors", ("manifest", "images"), ("descriptors",), "descriptors", "write_reports", "descriptors"),
+    Stage("rank_descriptors", ("manifest", "images", "masks"), ("descriptors",), "descriptors", "write_reports", "descriptors"),
     Stage(
         "write_reports",
         ("predictions", "abc_features", "descriptors", "image_quality", "corrections"),

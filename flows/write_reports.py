@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from cefm_core.descriptors import availability
+from cefm_core.descriptors import chosen_scorer
 from flows.gate import gate
 from flows.stage_run import FlowResult, run_row_stage
 from flows.upstream import needed
@@ -26,8 +26,9 @@ def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None)
     """
     tables = needed(context, inputs, *(name for name in STAGE.upstream if name not in ("descriptors", "corrections")))
     result = FlowResult()
-    skipped = availability(context.config.descriptors) or ""
-    descriptors = run_row_stage(context, result, rank_descriptors, tables, note=f"skipped: {skipped}" if skipped else "")
+    scorer = chosen_scorer(context.config.descriptors)
+    note = "skipped: descriptors.scorer is none" if scorer == "none" else f"scored by {scorer}"
+    descriptors = run_row_stage(context, result, rank_descriptors, tables, note=note)
     corrections = collect_corrections.submit(context, tables["manifest"]).result()
     gate(context, result, "corrections", corrections.files["corrections"], corrections.summary["images"])
     result.outputs |= corrections.files

@@ -160,5 +160,7 @@ def _headline_scores(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _front_page(run_id: str) -> str:
     target = html.escape(keys.run_key(run_id, "index.html"))
-    head = f'<!doctype html><meta charset="utf-8"><title>CEFM</title><meta http-equiv="refresh" content="0; url={target}">'
-    return f'{head}<a href="{target}">Latest run</a>\n'
+    # The script keeps what stands behind "#": the image that a page links to.
+    script = f'<script>location.replace("{target}" + location.hash)</script>'
+    plain = f'<noscript><meta http-equiv="refresh" content="0; url={target}"></noscript>'
+    return f'<!doctype html><meta charset="utf-8"><title>CEFM</title>{script}{plain}<a href="{target}">Latest run</a>\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -83,12 +84,19 @@ def _page_context(pictures: Pictures, item: Row, ledger: Corrected, written: Wri
         refined_path=svg_path(pictures.mask(refined, shape)),
         positive_points=tuple(refined["positive_points"] or ()),
         negative_points=tuple(refined["negative_points"] or ()),
+        nearest=_nearest(rows["predictions"]),
         lineage=_lineage(rows),
         writer=written.writer,
         status=written.status,
         reasons=tuple(written.reasons),
         run_href=_ROOT + "index.html",
     )
+
+
+def _nearest(prediction: Row) -> tuple[tuple[str, float, str], ...]:
+    """Return the nearest cases; the run page, which knows where each image's page lies, leads on to it."""
+    cases, cosines = prediction.get("nearest_cases") or (), prediction.get("nearest_cosines") or ()
+    return tuple((name, cosine, f"{_ROOT}index.html#image={quote(name)}") for name, cosine in zip(cases, cosines, strict=True))
 
 
 def _lineage(rows: Rows) -> tuple[tuple[str, str], ...]:

@@ -47,33 +47,39 @@ def label(record: dict[str, str], structure: str) -> bool:
     return any(float(record[column] or 0) == 1 for column in LABELS[structure])
 
 
-def out_of_fold(x: np.ndarray, y: np.ndarray, groups: list[str]) -> np.ndarray:
+def out_of_fold(x: np.ndarray, y: np.ndarray, groups: list[str], regularisation: float = REGULARISATION) -> np.ndarray:
     """Return scores of every image from a model that saw no image of its lesion."""
     from sklearn.model_selection import GroupKFold
 
     scores = np.zeros(len(y))
     for train, test in GroupKFold(FOLDS, shuffle=True, random_state=0).split(x, y, groups):
-        weights, intercept = fit(x[train], y[train])
+        weights, intercept = fit(x[train], y[train], regularisation)
         scores[test] = x[test] @ weights + intercept
     return scores
 
 
-def fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return weights and intercept, on unscaled features, of a balanced logistic regression."""
+def fit(x: np.ndarray, y: np.ndarray, regularisation: float = REGULARISATION) -> tuple[np.ndarray, float]:
+    """Return weights and intercept, on unscaled features, of a balanced logistic regression; less is tighter."""
     from sklearn.linear_model import LogisticRegression
 
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-9
-    model = LogisticRegression(C=REGULARISATION, class_weight="balanced", max_iter=2000).fit((x - mean) / spread, y)
+    model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=2000).fit((x - mean) / spread, y)
     weights = model.coef_[0] / spread
     return weights, float(model.intercept_[0] - weights @ mean)
 
 
-def auc(y: np.ndarray, scores: np.ndarray) -> str:
-    """Return the AUC with its 95 % interval (DeLong's variance by placements) and the counts, as text."""
+def auc_interval(y: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """Return the AUC and the half of its 95 % interval (DeLong's variance by placements)."""
     present, absent = scores[y], scores[~y]
     wins = (present[:, None] > absent[None, :]) + 0.5 * (present[:, None] == absent[None, :])
     error = 1.96 * np.sqrt(wins.mean(axis=1).var(ddof=1) / len(present) + wins.mean(axis=0).var(ddof=1) / len(absent))
-    return f"{wins.mean():.2f} +- {error:.2f} (n {len(y)}, present {len(present)})"
+    return float(wins.mean()), float(error)
+
+
+def auc(y: np.ndarray, scores: np.ndarray) -> str:
+    """Return the AUC with its 95 % interval and the counts, as text."""
+    value, error = auc_interval(y, scores)
+    return f"{value:.2f} +- {error:.2f} (n {len(y)}, present {int(y.sum())})"
 
 
 def dot_cut(features: list[dict[str, float]], present: np.ndarray) -> float:

@@ -1,7 +1,6 @@
-"""A versioned vocabulary of descriptors, ranked by CLIP."""
+"""A versioned vocabulary of descriptors, scored by CLIP or by probes learned from labels."""
 
-from cefm_core.descriptors.ranker import DescriptorRanker, rank_scores, skipped_row
+from cefm_core.descriptors.scorer import chosen_scorer, deciding_settings, skipped_row, weights_digests
 from cefm_core.descriptors.vocabulary import Descriptor, load_vocabulary
-from cefm_core.descriptors.weights import availability, weights_digest
 
-__all__ = ["Descriptor", "DescriptorRanker", "availability", "load_vocabulary", "rank_scores", "skipped_row", "weights_digest"]
+__all__ = ["Descriptor", "chosen_scorer", "deciding_settings", "load_vocabulary", "skipped_row", "weights_digests"]

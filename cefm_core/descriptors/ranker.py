@@ -14,7 +14,7 @@ import numpy as np
 
 from cefm_core.config import DescriptorConfig
 from cefm_core.descriptors.reference import check_reference
-from cefm_core.descriptors.vocabulary import VERSION, load_prompts, load_vocabulary
+from cefm_core.descriptors.vocabulary import VERSION, load_prompts, scored_by
 from cefm_core.descriptors.weights import ResolvedWeights, resolve_weights
 from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
@@ -100,6 +100,7 @@ class DescriptorRanker:
             "scores": [score for _, score in ranked],
             "vocabulary_scores": cosines.tolist(),
             "vocabulary_version": VERSION,
+            "scorer": "clip",
             "model": f"{self.facts['model']} ({self.facts['activation']})",
             "weights_sha256": self.facts["weights_sha256"],
             "reason": None,
@@ -117,7 +118,7 @@ def rank_scores(cosines: np.ndarray, top_k: int) -> list[tuple[str, float]]:
         Phrase and score (cosine less the mean over the vocabulary), best first.
     """
     centred = np.round(cosines - cosines.mean(), SCORE_DECIMALS)
-    vocabulary = load_vocabulary()
+    vocabulary = scored_by("clip")
     chosen: list[tuple[str, float]] = []
     excluded: set[str] = set()
     for index in sorted(range(len(vocabulary)), key=lambda i: (-centred[i], i)):
@@ -128,11 +129,6 @@ def rank_scores(cosines: np.ndarray, top_k: int) -> list[tuple[str, float]]:
         if len(chosen) == top_k:
             break
     return chosen
-
-
-def skipped_row(reason: str, config: DescriptorConfig) -> dict[str, Any]:
-    """Return the row of an image when the stage is skipped; ``reason`` comes from ``availability``."""
-    return {"phrases": None, "scores": None, "vocabulary_version": VERSION, "model": config.model, "weights_sha256": None, "reason": reason}
 
 
 def _load_model(config: DescriptorConfig, resolved: ResolvedWeights, device: str) -> tuple[Any, Callable[[Any], Any]]:
@@ -187,7 +183,7 @@ def _embed_vocabulary(model: Any, tokenizer: Callable[[list[str]], Any], device:
     prompts = load_prompts()
     rows = []
     with torch.inference_mode():
-        for entry in load_vocabulary():
+        for entry in scored_by("clip"):
             tokens = tokenizer([prompt.format(phrase=entry.phrase) for prompt in prompts]).to(device)
             mean = model.encode_text(tokens, normalize=True).float().mean(dim=0)
             rows.append((mean / mean.norm()).cpu().numpy())

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-VERSION = "v1"
+VERSION = "v2"
+PROMPTS = "v1"
 DATA = Path(__file__).parent / "data"
 CRITERIA = ("A", "B", "C", "D")
-DIRECTIONS = ("benign", "melanoma")
+DIRECTIONS = ("benign", "melanoma", "either")
+SCORERS = ("clip", "probes")
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,11 @@ class Descriptor:
     Attributes:
         phrase: The phrase as it stands in prompts and reports.
         criterion: Which of A, B, C, D it speaks of; D means structures, never a diameter.
-        direction: ``benign`` or ``melanoma``: for which of the two it speaks.
+        direction: ``benign`` or ``melanoma``: for which of the two it speaks; ``either`` where it speaks for none.
         contradicts: Phrases that cannot hold at the same time.
         against: Id of the fact that measures the same thing, or "".
         reportable: Whether a report may state it; a size may not be stated without a scale.
+        scorer: Who scores it: ``clip``, or ``probes`` for what is learned from labels.
     """
 
     phrase: str
@@ -35,14 +38,15 @@ class Descriptor:
     contradicts: tuple[str, ...]
     against: str
     reportable: bool
+    scorer: str
 
 
 @cache
 def load_vocabulary() -> tuple[Descriptor, ...]:
-    """Return the vocabulary of the current version, in the order in which scores are stored.
+    """Return the vocabulary of the current version, of all scorers.
 
     Raises:
-        ValueError: The file names an unknown criterion, direction or phrase.
+        ValueError: The file names an unknown criterion, direction, scorer or phrase.
     """
     with (DATA / f"vocabulary_{VERSION}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -50,19 +54,26 @@ def load_vocabulary() -> tuple[Descriptor, ...]:
     entries = []
     for row in rows:
         contradicts = tuple(part for part in row["contradicts"].split(";") if part)
-        if row["criterion"] not in CRITERIA or row["direction"] not in DIRECTIONS or not phrases.issuperset(contradicts):
+        closed = row["criterion"] in CRITERIA and row["direction"] in DIRECTIONS and row["scorer"] in SCORERS
+        if not closed or not phrases.issuperset(contradicts):
             raise ValueError(f"descriptor vocabulary {VERSION}: bad line for {row['phrase']!r}")
+        reportable = row["reportable"] == "yes"
         entries.append(
-            Descriptor(row["phrase"], row["criterion"], row["direction"], contradicts, row["against"], row["reportable"] == "yes")
+            Descriptor(row["phrase"], row["criterion"], row["direction"], contradicts, row["against"], reportable, row["scorer"])
         )
     return tuple(entries)
+
+
+def scored_by(scorer: str) -> tuple[Descriptor, ...]:
+    """Return the entries that a scorer gives scores to, in the order in which it stores them."""
+    return tuple(entry for entry in load_vocabulary() if entry.scorer == scorer)
 
 
 @cache
 def load_prompts() -> tuple[str, ...]:
     """Return the prompt templates whose embeddings are averaged; each holds ``{phrase}`` once."""
-    lines = (DATA / f"prompts_{VERSION}.txt").read_text(encoding="utf-8").splitlines()
-    return tuple(line for line in lines if line)
+    with (DATA / f"prompts_{PROMPTS}.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(row["prompt"] for row in csv.DictReader(file))
 
 
 def find_descriptor(phrase: str) -> Descriptor | None:

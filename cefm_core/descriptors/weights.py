@@ -1,4 +1,4 @@
-"""Which file holds the descriptor model's weights, and how it must be used; decided without importing torch.
+"""Which file holds the weights of CLIP, and how it must be used; decided without importing torch.
 
 Nothing is fetched here. A pretrained tag is looked up in the local cache; what is not there is a configuration error that
 names the file, at once.
@@ -15,7 +15,6 @@ from cefm_core.config import DescriptorConfig
 from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
 
-NOT_CONFIGURED = "descriptors.weights not configured"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -34,23 +33,6 @@ class ResolvedWeights:
     preprocess: Mapping[str, Any]
 
 
-def availability(config: DescriptorConfig) -> str | None:
-    """Return why the stage is skipped, or None where it is configured.
-
-    A configured checkpoint that cannot be used is not a reason to skip but a ``ConfigurationError`` from ``resolve_weights``.
-    """
-    return NOT_CONFIGURED if config.weights is None else None
-
-
-def weights_digest(config: DescriptorConfig) -> str:
-    """Return the SHA-256 of the checkpoint file, hex; for cache keys.
-
-    Raises:
-        ConfigurationError: As ``resolve_weights``.
-    """
-    return file_sha256(resolve_weights(config).path)
-
-
 def resolve_weights(config: DescriptorConfig) -> ResolvedWeights:
     """Find the checkpoint and its activation.
 
@@ -59,7 +41,9 @@ def resolve_weights(config: DescriptorConfig) -> ResolvedWeights:
             unknown or not in the local cache; or it is not known which activation a file was trained with.
     """
     if config.weights is None:
-        raise ConfigurationError(f"{NOT_CONFIGURED}: give a checkpoint file or an open_clip tag")
+        raise ConfigurationError(
+            "descriptors.weights: CLIP needs a checkpoint file or an open_clip tag, or set descriptors.scorer to probes"
+        )
     path = Path(config.weights).expanduser()
     if path.is_file():
         resolved = ResolvedWeights(path, _file_activation(config), {})

@@ -13,6 +13,8 @@ from cefm_core.reports.verdict import Reason
 
 _TOLERANCE = 1e-9
 LEVELS = 5
+LOG_ODDS = "log odds"
+"""Unit of the facts that have a sign."""
 
 
 def check_numbers(sentence: Sentence, text: str, pool: Iterable[Fact] | None, ledger: Iterable[Fact], lexicon: Lexicon) -> Iterator[Reason]:
@@ -68,10 +70,30 @@ def _agrees(number: Number, fact: Fact, sentence: Sentence, lexicon: Lexicon) ->
         return number.text in re.findall(r"\d+(?:\.\d+)?", fact.value)
     if not fact.is_number or number.percent != fact.is_share:
         return False
-    if _same(number.value, fact.stated()):
+    if fact.unit == LOG_ODDS:
+        return _shift_agrees(number, fact, sentence, lexicon)
+    if _same(_signed(number, sentence), fact.stated()):
         return True
     before = sentence.text[max(0, number.start - 30) : number.start]
     return bool(lexicon.patterns["beside"].search(before)) and any(_same(number.value, fact.stated(bound)) for bound in fact.anchors)
+
+
+def _signed(number: Number, sentence: Sentence) -> float:
+    """Return a number with the minus sign that stands before it."""
+    minus = re.search(r"(?:^|[\s(=])[-−]\Z", sentence.text[: number.start])
+    return -number.value if minus else number.value
+
+
+def _shift_agrees(number: Number, fact: Fact, sentence: Sentence, lexicon: Lexicon) -> bool:
+    """A shift is stated with its sign, or without it behind a word that says whether it raises or lowers; negated, it says nothing."""
+    start, _ = sentence.clause(number.start)
+    ways = [(m.start(), way) for way in ("raises", "lowers") for m in lexicon.states[way].finditer(sentence.text, start, number.start)]
+    if not ways:
+        return _same(_signed(number, sentence), fact.stated())
+    position, way = max(ways)
+    if sentence.negated(position):
+        return False
+    return _same(number.value if way == "raises" else -number.value, fact.stated())
 
 
 def _pair_agrees(number: Number, fact: Fact) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from cefm_core.reports.facts import STRUCTURES
 from cefm_core.reports.language import Language
 from cefm_core.reports.ledger import Facts
 from cefm_core.reports.lexicon import Lexicon
@@ -64,12 +65,12 @@ def check_language(text: str, language: str, lexicon: Lexicon) -> Iterator[Reaso
         yield Reason("language", text)
 
 
-def check_findings(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, *, has_descriptor: bool) -> Iterator[Reason]:
+def check_findings(
+    sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language, *, has_descriptor: bool
+) -> Iterator[Reason]:
     """Check that findings and colours named outside quotation marks are those of the ledger."""
     phrases = " ; ".join(str(fact.value) for fact in facts if fact.source == "descriptor" and fact.value is not None)
-    for match in lexicon.patterns["findings"].finditer(sentence.text):
-        if match.group().lower() not in phrases:
-            yield Reason("finding_invented", text)
+    yield from _structures(sentence, text, facts, lexicon, words, phrases)
     names = facts.measured("colour.names")
     present = names.value if names is not None and isinstance(names.value, tuple) else None
     for mention in sentence.mentions:
@@ -86,6 +87,20 @@ def check_findings(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon
         yield from _not_found(sentence, text, facts, lexicon)
 
 
+def _structures(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language, phrases: str) -> Iterator[Reason]:
+    """A finding is that of a descriptor, or a structure that the measurement found or, negated, did not find."""
+    fact = facts.measured("structure.names")
+    for match in lexicon.patterns["findings"].finditer(sentence.text):
+        said, negated = match.group().lower(), sentence.negated(match.start(), around=True)
+        if said in phrases and not negated:
+            continue
+        name = next((n for n in STRUCTURES.values() if said in words.word("structure", n).lower()), None)
+        if fact is None or not isinstance(fact.value, tuple) or name is None:
+            yield Reason("finding_invented", text)
+        elif (name in fact.value) == negated:
+            yield Reason("finding_contradicted", text, fact.id)
+
+
 def _not_found(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon) -> Iterator[Reason]:
     """A count that was measured is not `not found`."""
     for match in lexicon.states["not_found"].finditer(sentence.text):
@@ -100,19 +115,25 @@ def check_missing(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon)
     for match in lexicon.patterns["missing"].finditer(sentence.text):
         for topic in sentence.topics_at(match.start()):
             known = [facts[i] for i in topic.facts if i in facts]
-            if known and all(fact.value is not None for fact in known):
+            measured = {fact.value is not None for fact in known}
+            denied = sentence.negated(match.start(), behind=False)
+            if measured == {True} and not denied:
                 yield Reason("missing_contradicted", text, known[0].id)
+            elif measured == {False} and denied:
+                yield Reason("missing_value_stated", text, known[0].id)
 
 
 def check_states(sentence: Sentence, text: str, facts: Facts, lexicon: Lexicon, words: Language) -> Iterator[Reason]:
     """Check abstention, mask, split, flags and metadata of one sentence."""
     lowered = sentence.text.lower()
     split, decision = facts.measured("model.split"), facts.measured("mask.decision")
-    abstain = facts.measured("model.abstain")
+    abstain, scorer = facts.measured("model.abstain"), facts.measured("visual.scorer")
     truths = {
         "abstain": ("model.abstain", abstain.value is True if abstain else None, True),
         "accepted": ("mask.decision", decision.value == "accepted" if decision else None, "mask" in lowered or "maske" in lowered),
         "kept": ("mask.decision", decision.value == "kept" if decision else None, "mask" in lowered or "maske" in lowered),
+        "clip": ("visual.scorer", scorer.value == "clip" if scorer else None, True),
+        "probes": ("visual.scorer", scorer.value == "probes" if scorer else None, True),
         "fitted": ("model.split", split.value in ("train", "tune") if split else None, True),
     }
     for name, (fact_id, truth, applies) in truths.items():

@@ -163,7 +163,7 @@ class _Checker:
         yield from check_missing(sentence, text, self.facts, self.lexicon)
         yield from check_states(sentence, text, self.facts, self.lexicon, self.words)
         yield from check_cut(take_apart(masked, self.language), text, self.facts, self.lexicon)
-        yield from check_findings(sentence, text, self.facts, self.lexicon, has_descriptor=bool(cited))
+        yield from check_findings(sentence, text, self.facts, self.lexicon, self.words, has_descriptor=bool(cited))
         yield from self._reason(sentence, tail, text)
 
     def _pool(self, claim: Claim) -> Iterable[Fact] | None:

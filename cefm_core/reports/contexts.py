@@ -28,6 +28,7 @@ class ImagePageContext:
         refined_path: The same for the refined contour.
         positive_points: Positive prompt points x0, y0, x1, y1 ... in pixels of the frame.
         negative_points: Negative prompt points, likewise.
+        nearest: Nearest labelled training images, nearest first: (image id, cosine, link to its page).
         lineage: (label, value) pairs: digests of the image and the weights, row keys, run, commit.
         writer: ``template`` or ``openai``.
         status: ``published`` or ``fallback``.
@@ -46,6 +47,7 @@ class ImagePageContext:
     refined_path: str | None = None
     positive_points: tuple[float, ...] = ()
     negative_points: tuple[float, ...] = ()
+    nearest: tuple[tuple[str, float, str], ...] = ()
     lineage: tuple[tuple[str, str], ...] = ()
     writer: str = "template"
     status: str = "published"

@@ -237,6 +237,12 @@ def _rests_on(fact_id: str) -> set[str]:
         return {*_SCORES, "abc.structure_count", "mask.decision"}
     if fact_id == "abc.tds_without_structures":
         return {*_SCORES, "mask.decision"}
+    if fact_id.startswith("descriptor."):
+        return {"visual.scorer"}
+    if fact_id == "model.nearest_cosine":
+        return {"model.nearest_cases"}
+    if fact_id == "structure.names":
+        return {"abc.structure_count", "mask.decision"}
     inside_mask = fact_id.startswith(("abc.", "paper.", "colour.", "mask."))
     return {"mask.decision"} if inside_mask else set()
 

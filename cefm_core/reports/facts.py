@@ -22,6 +22,8 @@ PROBABILITY_BANDS = (0.05, 0.2, 0.5, 0.8)
 """Bands in which a probability is worded, very low to very high. A wording of this software, not a clinical cut-point."""
 COLOURS = ("white", "red", "light_brown", "dark_brown", "blue_gray", "black")
 """The six colours of the ABCD rule, as they stand in column names of ``abc_features``."""
+STRUCTURES = {"network": "network", "streaks": "streaks", "globules": "globules", "dots": "dots", "structureless": "structureless areas"}
+"""The five structures of the ABCD rule: ending of the column's name in ``abc_features``, and name."""
 
 
 def collect_facts(
@@ -53,7 +55,7 @@ def collect_facts(
     rows: dict[str, Row] = {"abc": abc, "predictions": prediction, "quality": quality, "mask": refined, "coarse": coarse}
     facts = [fact for d in definitions() if (fact := _fact(d, rows[d.table])) is not None]
     facts.append(Fact("scope.diameter", "diameter", None, unit="mm", source="measurement", reason="no_scale"))
-    facts += _colour_names(abc)
+    facts += [*_colour_names(abc), *_structure_names(abc), *_nearest(prediction), *_scorer(descriptors)]
     found = {fact.id: fact for fact in facts}
     facts += _descriptor_facts(descriptors, found)
     facts += metadata_facts(manifest)
@@ -124,11 +126,35 @@ def _colour_names(row: Row) -> list[Fact]:
     return [Fact("colour.names", "colours found", tuple(name.replace("_", " ") for name in names), criterion="C")]
 
 
+def _structure_names(row: Row) -> list[Fact]:
+    """Return the fact that lists the structures found; nothing where they were not looked for."""
+    if row is None or row.get("structure_count") is None or any(row.get(f"structure_{name}") is None for name in STRUCTURES):
+        return []
+    return [
+        Fact("structure.names", "structures found", tuple(n for key, n in STRUCTURES.items() if row[f"structure_{key}"]), criterion="D")
+    ]
+
+
+def _nearest(row: Row) -> list[Fact]:
+    """Return the cosine of the nearest of the nearest cases."""
+    cosines = list((row or {}).get("nearest_cosines") or ())
+    name = "cosine of the nearest labelled training image"
+    return [Fact("model.nearest_cosine", name, float(cosines[0]), decimals=2, source="model", criterion="P")] if cosines else []
+
+
+def _scorer(row: Row) -> list[Fact]:
+    """Return the fact who scored the descriptors; rows that do not say so are older than any scorer but CLIP."""
+    if row is None or row.get("phrases") is None:
+        return []
+    return [Fact("visual.scorer", "who scored the descriptors", str(row.get("scorer") or "clip"), source="model")]
+
+
 def _descriptor_facts(row: Row, found: Mapping[str, Fact]) -> list[Fact]:
     """One fact a ranked phrase; a single empty fact with the reason where there are none."""
     phrases = list(row.get("phrases") or ()) if row is not None else []
     if not phrases:
-        reason = str((row or {}).get("reason") or "stage_missing")
+        none_found = row is not None and row.get("phrases") is not None
+        reason = "none_above_cut" if none_found else str((row or {}).get("reason") or "stage_missing")
         return [Fact("descriptor.1", "visual descriptor", None, source="descriptor", reason=reason)]
     scores = list((row or {}).get("scores") or [None] * len(phrases))
     facts = []
@@ -160,14 +186,19 @@ def compared(fact: Fact, found: Mapping[str, Fact]) -> Fact:
 def relation(entry: Descriptor, found: Mapping[str, Fact]) -> str | None:
     """Compare a descriptor with the measurement of the same thing; None where there is none.
 
-    A colour is there or not. Elsewhere levels 1 and 2 agree with a benign phrase and 3 to 5 with one for melanoma; one level
-    beyond is a difference, more is a contradiction.
+    A colour is there or not; so is a structure, whose measurement is too unsure for more than a difference. Elsewhere levels 1 and 2
+    agree with a benign phrase and 3 to 5 with one for melanoma; one level beyond is a difference, more is a contradiction.
     """
     if entry.against.startswith("colour."):
         names = found.get("colour.names")
         if names is None or not isinstance(names.value, tuple):
             return None
         return "agree" if entry.against.removeprefix("colour.").replace("_", " ") in names.value else "contradict"
+    if entry.against.startswith("structure."):
+        names = found.get("structure.names")
+        if names is None or not isinstance(names.value, tuple):
+            return None
+        return "agree" if STRUCTURES[entry.against.removeprefix("structure.")] in names.value else "differ"
     measured = found.get(entry.against)
     if measured is None or measured.level is None:
         return None

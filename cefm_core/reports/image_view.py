@@ -12,6 +12,7 @@ from cefm_core.reports.language import Language
 from cefm_core.reports.ledger import Fact, Facts
 
 _CARDS = (("A", "abc.asymmetry_score"), ("B", "abc.border_score"), ("C", "abc.colour_count"), ("D", "abc.structure_count"))
+_MASK_NUMBERS = ("mask.agreement_dice", "mask.area_share", "mask.confidence")
 _TDS_SCALE = (1.0, 8.9)
 """Smallest and largest total dermoscopy score that the rule can give."""
 
@@ -28,6 +29,10 @@ def image_view(context: ImagePageContext) -> dict[str, Any]:
         "cards": [_card(letter, facts[fact_id], words) for letter, fact_id in _CARDS],
         "tds": _tds(facts, words),
         "probability": _probability(facts, words),
+        "shifts": _shifts(facts, words),
+        "nearest": [
+            (name, words.number(f"{cosine:.2f}"), href) for name, cosine, href in context.nearest if _value(facts, "model.nearest_cases")
+        ],
         "colours": _colours(facts, words),
         "descriptors": _descriptors(facts, words),
         "mask": _mask(facts, words),
@@ -110,6 +115,18 @@ def _probability(facts: Facts, words: Language) -> dict[str, Any]:
     }
 
 
+def _shifts(facts: Facts, words: Language) -> list[dict[str, Any]]:
+    """What the criteria add to the log odds from the measurements alone, as bars from the middle of a common scale."""
+    shifts = [fact for fact in facts if fact.id.startswith("model.shift_") and fact.is_number]
+    most = max((abs(fact.number) for fact in shifts), default=0.0) or 1.0
+    rows = []
+    for fact in shifts:
+        width = round(50.0 * abs(fact.number) / most, 2)
+        text = words.number(f"{float(fact.stated()):+.{fact.decimals}f}").replace("-", "−")
+        rows.append({"id": fact.id, "name": words.page[fact.id], "value": text, "up": fact.number >= 0, "width": width})
+    return rows
+
+
 def _colours(facts: Facts, words: Language) -> list[dict[str, Any]]:
     """The shares of the six colours, largest first; what is left is drawn as no colour of the rule."""
     names = _value(facts, "colour.names") or ()
@@ -123,12 +140,14 @@ def _colours(facts: Facts, words: Language) -> list[dict[str, Any]]:
 
 
 def _descriptors(facts: Facts, words: Language) -> dict[str, Any]:
-    ranked = facts.descriptors()
+    ranked, scorer = facts.descriptors(), _value(facts, "visual.scorer")
     named = [fact for fact in ranked if fact.value is not None]
     if not named:
-        return {"rows": [], "reason": words.reason(ranked[0].reason or "not_measured") if ranked else words.reason("stage_missing")}
+        reason = words.reason((ranked[0].reason if ranked else "stage_missing") or "not_measured")
+        return {"rows": [], "note": words.page.get(f"descriptors_by_{scorer}", ""), "reason": reason}
     return {
         "reason": None,
+        "note": words.page[f"descriptors_by_{scorer or 'clip'}"],
         "rows": [
             {
                 "id": fact.id,
@@ -137,11 +156,18 @@ def _descriptors(facts: Facts, words: Language) -> dict[str, Any]:
                 "direction": fact.direction,
                 "relation": fact.relation,
                 "relation_word": words.page[f"relation_{fact.relation}"],
-                "score": words.number(f"{fact.score:+.3f}") if fact.score is not None else "",
+                "score": _descriptor_score(fact, scorer, words),
             }
             for fact in named
         ],
     }
+
+
+def _descriptor_score(fact: Fact, scorer: Any, words: Language) -> str:
+    """A probe's score is a probability, CLIP's a difference of cosines."""
+    if fact.score is None:
+        return ""
+    return f"{100 * fact.score:.0f} %" if scorer == "probes" else words.number(f"{fact.score:+.3f}")
 
 
 def _mask(facts: Facts, words: Language) -> dict[str, Any]:
@@ -149,9 +175,7 @@ def _mask(facts: Facts, words: Language) -> dict[str, Any]:
     if decision is None:
         return {"decision": None, "reason": words.reason(facts["mask.decision"].reason or "not_measured")}
     reason = facts.measured("mask.decision_reason")
-    numbers = [
-        (f.id, words.page[f.id], words.number(f.stated()), f.is_share) for f in facts if f.id in ("mask.agreement_dice", "mask.area_share")
-    ]
+    numbers = [(f.id, words.page[f.id], words.number(f.stated()), f.is_share) for f in facts if f.id in _MASK_NUMBERS]
     return {
         "decision": decision,
         "word": words.page[f"decision_{decision}"],

@@ -37,7 +37,7 @@ class Fact:
         level_word: The level in an English word, or None.
         scale_max: Largest value of the scale (``of 8``), or None.
         reason: Reason code where the value is None, else None.
-        direction: Of a descriptor: ``benign`` or ``melanoma``.
+        direction: Of a descriptor: ``benign``, ``melanoma`` or ``either``.
         relation: Of a descriptor against the measurement of its criterion: ``agree``, ``differ`` or ``contradict``; None
             where there is no such measurement.
         score: Of a descriptor: its stored score.

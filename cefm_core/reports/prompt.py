@@ -26,6 +26,8 @@ MAX_CLAIMS = 12
 """Most claims in a section; the template's longest has eight."""
 MAX_FACTS = 12
 """Most facts that a claim may rest on."""
+NOT_SENT = ("model.nearest_cases",)
+"""Facts that name other images; they stand on the page and leave the machine with no prompt."""
 _LANGUAGES = {"en": "English", "de": "German"}
 
 
@@ -41,7 +43,7 @@ def build_messages(facts: Facts, config: ReportConfig, objections: Sequence[Reas
         A system and a user message; a second attempt stays a single turn, so no reasoning has to be passed back.
     """
     words = load_language(config.language)
-    ledger = json.dumps([_entry(fact, words) for fact in facts], ensure_ascii=False, indent=1)
+    ledger = json.dumps([_entry(fact, words) for fact in facts if fact.id not in NOT_SENT], ensure_ascii=False, indent=1)
     asked = f"The ledger of facts of this image, as json:\n{ledger}\n\nReply with the json object."
     if objections:
         lines = "\n".join(f"- {reason.code}: {reason.sentence}" for reason in objections)
@@ -73,7 +75,12 @@ def report_schema(facts: Facts) -> dict[str, Any]:
     Args:
         facts: The ledger.
     """
-    fact_ids = {"type": "array", "items": {"type": "string", "enum": [fact.id for fact in facts]}, "minItems": 1, "maxItems": MAX_FACTS}
+    fact_ids = {
+        "type": "array",
+        "items": {"type": "string", "enum": [fact.id for fact in facts if fact.id not in NOT_SENT]},
+        "minItems": 1,
+        "maxItems": MAX_FACTS,
+    }
     claim = {
         "type": "object",
         "properties": {"text": {"type": "string"}, "facts": fact_ids},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from cefm_core.descriptors.vocabulary import load_vocabulary
-from cefm_core.reports.facts import COLOURS, collect_facts
+from cefm_core.descriptors.vocabulary import scored_by
+from cefm_core.reports.facts import COLOURS, STRUCTURES, collect_facts
 from cefm_core.reports.ledger import Facts
 
 _FLAGS = ("blurred", "too_dark", "too_bright", "low_contrast", "hair", "vignette", "ink_or_ruler", "glare")
@@ -51,12 +51,7 @@ def _abc(rng: random.Random) -> dict[str, Any]:
         else:
             row |= _measured(stem, column, rng.uniform(0, most), most, rng, intervals)
     row |= _colours(rng)
-    structures = rng.choice((None, None, 1, 2, 3, 4, 5))
-    row |= {
-        "structure_count": structures,
-        "structure_level": structures,
-        "structure_reason": None if structures else "structure_not_measured",
-    }
+    row |= _structures(rng)
     row |= _total(row, rng)
     paper = {"a_grey": (4, 66), "b2_mean_curvature": (0.006, 0.16), "hue_std": (3, 60), "saturation_std": (8, 60), "value_std": (8, 50)}
     return row | {name: rng.uniform(*ends) for name, ends in paper.items()}
@@ -81,6 +76,14 @@ def _colours(rng: random.Random) -> dict[str, Any]:
     return row | {"colour_count": count, "colour_level": min(count, 5)}
 
 
+def _structures(rng: random.Random) -> dict[str, Any]:
+    if rng.random() < 0.25:
+        return {"structure_count": None, "structure_reason": "structure_not_measured"}
+    row: dict[str, Any] = {f"structure_{name}": rng.random() < 0.5 for name in STRUCTURES}
+    count = max(1, sum(row.values()))
+    return row | {"structure_count": count, "structure_level": count, "structure_reason": None}
+
+
 def _total(row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     parts = [row.get(name) for name in ("asymmetry_score", "border_score", "colour_count")]
     if any(part is None for part in parts):
@@ -99,7 +102,11 @@ def _prediction(rng: random.Random) -> dict[str, Any]:
         return {"split": split, "p_melanoma": None, "abstain": True, "abstain_reasons": ["no_prediction"], "reason": "no_clinical_features"}
     p = rng.betavariate(0.7, 1.4)
     reasons = [code for code in ("seeds_disagree", "out_of_distribution") if rng.random() < 0.15]
-    return {
+    shifts = {f"shift_{name}": rng.gauss(0, 0.8) for name in ("asymmetry", "border", "colour")}
+    cosines = sorted((rng.uniform(0.3, 0.99) for _ in range(3)), reverse=True)
+    return shifts | {
+        "nearest_cases": [f"sample_{rng.randrange(1000):06d}" for _ in cosines],
+        "nearest_cosines": cosines,
         "split": split,
         "p_melanoma": p,
         "p_low": p * rng.uniform(0.5, 0.98),
@@ -112,13 +119,15 @@ def _prediction(rng: random.Random) -> dict[str, Any]:
 
 
 def _descriptors(rng: random.Random) -> dict[str, Any] | None:
-    if rng.random() < 0.4:
-        return {"phrases": None, "scores": None, "reason": "descriptors.weights not configured"}
+    scorer = rng.choice(("none", "clip", "clip", "probes", "probes"))
+    if scorer == "none":
+        return {"phrases": None, "scores": None, "scorer": scorer, "reason": "descriptors.scorer is none"}
+    entries = scored_by(scorer)
     chosen: list[str] = []
-    for entry in rng.sample(load_vocabulary(), len(load_vocabulary())):
+    for entry in rng.sample(entries, len(entries) if scorer == "clip" else rng.randrange(len(entries))):
         if entry.reportable and not set(entry.contradicts) & set(chosen) and len(chosen) < 3:
             chosen.append(entry.phrase)
-    return {"phrases": chosen, "scores": sorted((rng.uniform(0, 0.05) for _ in chosen), reverse=True), "reason": None}
+    return {"phrases": chosen, "scores": sorted((rng.random() for _ in chosen), reverse=True), "scorer": scorer, "reason": None}
 
 
 def _quality(rng: random.Random) -> dict[str, Any]:
@@ -133,5 +142,6 @@ def _refined(rng: random.Random, refiner: str) -> dict[str, Any]:
         "decision": "accepted" if accepted else "kept",
         "decision_reason": "better_evidence" if accepted else rng.choice(_KEPT),
         "agreement_dice": rng.uniform(0.5, 0.99),
+        "mask_confidence": rng.choice((None, rng.uniform(0.6, 0.98))),
         "area_share": rng.uniform(0.01, 0.9),
     }

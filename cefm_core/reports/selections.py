@@ -8,9 +8,9 @@ from dataclasses import replace
 from cefm_core.reports.facts import compared
 from cefm_core.reports.ledger import Facts
 
-MEASURED = ("abc.", "colour.", "paper.")
+MEASURED = ("abc.", "colour.", "paper.", "structure.")
 SELECTIONS: dict[str, Callable[[str], bool]] = {
-    "measurements": lambda fact_id: not fact_id.startswith(("model.", "descriptor.")),
+    "measurements": lambda fact_id: not fact_id.startswith(("model.", "descriptor.", "visual.")),
     "descriptors": lambda fact_id: not fact_id.startswith(("model.", *MEASURED)),
     "full": lambda fact_id: True,
 }

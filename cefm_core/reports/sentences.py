@@ -100,18 +100,19 @@ class Sentence:
             return min(own, key=lambda m: (max(m.start - end, start - m.end, 0), m.start)).topic
         return next(iter(self.topics_at(start)), None)
 
-    def negated(self, position: int, window: int = 5, *, around: bool = False) -> bool:
+    def negated(self, position: int, window: int = 5, *, around: bool = False, behind: bool = True) -> bool:
         """Return whether the word at a position is negated within its clause; two negations cancel.
 
         Args:
             position: Where the word begins.
             window: Most words between it and the negating word.
             around: Whether a negating word may also follow (``black was not found``); in some languages it always may.
+            behind: False keeps those languages from it, where the word at the position holds a negation itself.
         """
         start, end = self.clause(position)
         before = [s for s, e in self.negations if start <= s < position and len(self.text[e:position].split()) <= window]
         after = [s for s, _ in self.negations if position < s < end and len(self.text[position:s].split()) <= window]
-        return (len(before) + (len(after) if around or self.negation_follows else 0)) % 2 == 1
+        return (len(before) + (len(after) if around or (self.negation_follows and behind) else 0)) % 2 == 1
 
 
 def split_sentences(text: str) -> list[str]:

@@ -59,5 +59,11 @@
   ["sort", "diagnosis", "split", "abstain"].forEach(function (id) { by(id).addEventListener("change", select); });
   by("back").addEventListener("click", function () { first = Math.max(0, first - PAGE); draw(); });
   by("more").addEventListener("click", function () { first += PAGE; draw(); by("images").scrollIntoView(); });
+  // A page links to another image's page as #image=<id> of the run page: pages are named by their content and cannot name each other.
+  if (location.hash.indexOf("#image=") === 0) {
+    var wanted = decodeURIComponent(location.hash.slice(7)), hit = rows.filter(function (r) { return r[ID] === wanted; })[0];
+    if (hit && hit[HREF]) { location.replace(hit[HREF]); return; }
+    by("find").value = wanted;
+  }
   select();
 })();

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from cefm_core.config import DescriptorConfig
-from cefm_core.descriptors import DescriptorRanker, availability, load_vocabulary, rank_scores, skipped_row, weights_digest
+from cefm_core.descriptors import weights_digests
+from cefm_core.descriptors.ranker import DescriptorRanker, rank_scores
 from cefm_core.descriptors.reference import reference_path, reference_text
+from cefm_core.descriptors.vocabulary import scored_by
 from cefm_core.errors import ConfigurationError
 from cefm_core.tables.descriptors import TABLE
 
@@ -60,12 +62,12 @@ def test_rows_fit_the_table_and_phrases_the_vocabulary(ranker, config):
     lineage = {"image_sha256": "0", "row_key": "0"}
     table = TABLE.to_arrow([{"image_id": str(i), **row, **lineage} for i, row in enumerate(rows)])
     assert table.num_rows == 3
-    phrases = {entry.phrase for entry in load_vocabulary()}
+    phrases = {entry.phrase for entry in scored_by("clip")}
     for row in rows:
         assert len(row["phrases"]) == 4 and set(row["phrases"]) <= phrases
         assert row["scores"] == sorted(row["scores"], reverse=True)
-        assert len(row["vocabulary_scores"]) == len(load_vocabulary())
-        assert row["weights_sha256"] == weights_digest(config)
+        assert len(row["vocabulary_scores"]) == len(scored_by("clip"))
+        assert row["weights_sha256"] == weights_digests(config)["clip"]
 
 
 def test_loaded_weights_are_those_of_the_file(ranker, checkpoint):
@@ -141,16 +143,8 @@ def test_a_whole_model_pickle_is_refused(tmp_path, config):
         DescriptorRanker.load(config.model_copy(update={"weights": str(path)}))
 
 
-def test_skipped_stage_gives_its_reason():
-    config = DescriptorConfig()
-    assert availability(config) == "descriptors.weights not configured"
-    assert availability(config.model_copy(update={"weights": "openai"})) is None
-    row = skipped_row("descriptors.weights not configured", config)
-    assert TABLE.to_arrow([{"image_id": "a", **row, "image_sha256": "0", "row_key": "0"}]).num_rows == 1
-
-
 def test_no_phrase_beside_its_contradiction_and_no_size():
-    phrases = [entry.phrase for entry in load_vocabulary()]
+    phrases = [entry.phrase for entry in scored_by("clip")]
     cosines = np.zeros(len(phrases))
     for rank, phrase in enumerate(("small size", "symmetric shape", "asymmetric shape", "red areas")):
         cosines[phrases.index(phrase)] = 0.9 - 0.1 * rank
