@@ -1,4 +1,6 @@
-"""Kills at drawn moments: of the run itself, of its Prefect server, of the object store. Then the same command, and nothing else.
+"""Kills at drawn moments: of the run itself, of its Prefect server (gone, or started again at once), of the object store.
+
+Then the same command, and nothing else.
 
 Afterwards every object and table must be there byte for byte as after an undisturbed run, no more and no less, and every row that was
 committed before the kill must have been taken over. All the while a second process reads every object as soon as it has its name.
@@ -19,6 +21,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from tests.reliability.workspace import Ran, Workspace, make_source, run, starte
 
 IMAGES = 12
 # How often each is killed in ten attempts.
-_TARGETS = ("run", "run", "store", "run", "run", "server", "run", "store", "run", "server")
+_TARGETS = ("run", "server, started again", "store", "run", "run", "server", "run", "store", "run", "server, started again")
 _STORE_AWAY_S = 3.0
 
 
@@ -72,7 +75,7 @@ def _attempt(base: Workspace, server: S3Server, uri: str, target: str, moment: f
     stop, seen = context.Event(), context.Queue()
     watcher = context.Process(target=_watch, args=(uri, stop, seen))
     watcher.start()
-    killed_run = {"run": _kill_run, "store": _kill_store, "server": _kill_server}[target](place, server, moment)
+    killed_run = _KILLS[target](place, server, moment)
     committed = _committed(Store.open(uri))
     again = run(place)
     stop.set()
@@ -103,23 +106,45 @@ def _kill_store(place: Workspace, server: S3Server, moment: float) -> int:
         return code
 
 
-def _kill_server(place: Workspace, server: S3Server, moment: float) -> int:
+def _kill_server(place: Workspace, server: S3Server, moment: float, start_again: bool = False) -> int:
     """Run with a Prefect server of its own, and kill that once the run has gone on for ``moment`` seconds."""
-    with tempfile.TemporaryDirectory(prefix="cefm-home-") as home:
-        environment = clean_environment(CEFM_HOME=home, PYTHONPATH=str(place.code), **place.environment)
+    with tempfile.TemporaryDirectory(prefix="cefm-home-") as folder:
+        home = Path(folder)
+        environment = clean_environment(CEFM_HOME=folder, PYTHONPATH=str(place.code), **place.environment)
         command = [sys.executable, "-m", "flows.cli", *place.arguments()]
         process = subprocess.Popen(command, env=environment, cwd=place.code, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         drained = threading.Thread(target=process.stderr.read, daemon=True)
-        while process.poll() is None and not (Path(home) / "server.json").exists():
+        while process.poll() is None and not (home / "server.json").exists():
             time.sleep(0.2)
         drained.start()
         time.sleep(moment)
         with suppress(OSError, ValueError):
-            kill_tree(int(json.loads((Path(home) / "server.json").read_text())["pid"]))
+            killed = json.loads((home / "server.json").read_text())
+            kill_tree(int(killed["pid"]))
+            if start_again:
+                _start_server(home, killed["url"])
         code = process.wait(600)
         drained.join(10)
         return code
+
+
+def _start_server(home: Path, url: str) -> None:
+    """Start the Prefect server of a home again, where the run expects it; the run stops it at its end."""
+    environment = clean_environment(PREFECT_HOME=str(home / "prefect"), PREFECT_API_URL=url)
+    port = url.removesuffix("/api").rpartition(":")[2]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with (home / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    (home / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
+
+
+_KILLS = {
+    "run": _kill_run,
+    "store": _kill_store,
+    "server": _kill_server,
+    "server, started again": partial(_kill_server, start_again=True),
+}
 
 
 def _kill(pid: int) -> None:

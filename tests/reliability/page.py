@@ -64,7 +64,8 @@ def progress(text: str) -> None:
 
 def _section(finding: Finding, command: str, seconds: float) -> str:
     failed = ["", "Failed:", "", *(f"- {line}" for line in finding.failures)] if finding.failures else []
-    where = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    # How many processes wanted a core at the end: times mean little without it.
+    where = f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.0f}, Python {platform.python_version()}"
     return "\n".join([f"## {finding.title}", "", f"`{command}` ({seconds:.0f} s, {where})", "", *finding.lines, *failed]).strip() + "\n"
 
 

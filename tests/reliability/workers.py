@@ -1,4 +1,4 @@
-"""One run on 1, 2 and 4 workers, as threads and as Dask processes: the same outputs, and what each costs in time.
+"""One run on 1, 2 and 4 workers, as threads and as Dask processes: the same outputs, and what each costs in time; what a task costs alone.
 
 Dask is left out where prefect-dask is not installed.
 """
@@ -13,11 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.flows.services import prefect_environment
 from tests.reliability.page import Finding, main, progress, table
 from tests.reliability.workspace import Ran, Workspace, make_source, run
 
 _TITLE = "Workers: threads and Dask"
 _WORKERS = (1, 2, 4)
+_TASKS = 100
+# Share of a run's time that may go into orchestration.
+_SHARE = 0.03
 
 
 def find(seed: int, count: int) -> Finding:
@@ -41,8 +45,46 @@ def _timed(base: Workspace, runner: str, workers: int, store: str) -> tuple[Ran,
     return ran, seconds
 
 
+def _costs(runner: str) -> tuple[float, float]:
+    """Return the seconds until two workers have done a task each, and the seconds a task that does nothing then costs."""
+    from prefect import flow
+
+    from cefm_core.config import RuntimeConfig
+    from flows.runner import shard_runner
+    from tasks.stage_task import stage_task
+
+    @stage_task
+    def nothing(label: str) -> None:
+        """Be a task and do no work."""
+
+    runtime = RuntimeConfig(workers=2, dask="local" if runner == "dask" else None)
+
+    @flow(name=f"costs-{runner}")
+    def costs() -> tuple[float, float]:
+        start = time.perf_counter()
+        with shard_runner(runtime) as shards:
+            seconds = []
+            for tasks in (2, _TASKS):
+                for future in [shards.submit(nothing, {"label": f"nothing {number}"}) for number in range(tasks)]:
+                    future.result()
+                seconds.append(time.perf_counter() - start)
+            return seconds[0], (seconds[1] - seconds[0]) / _TASKS
+
+    return costs()
+
+
+def _costs_of_tasks(runners: list[str]) -> list[str]:
+    """Measure what workers and tasks cost by themselves, and say from which shard on that does not matter."""
+    os.environ.update(prefect_environment())
+    measured = {runner: _costs(runner) for runner in runners}
+    rows = [[r, f"{start:.1f}", f"{1000 * task:.0f}", f"{task / _SHARE:.1f}"] for r, (start, task) in measured.items()]
+    headers = ["runner", "until two workers have begun, s", "a task, ms", f"seconds of work that make it {_SHARE:.0%}"]
+    return [f"What {_TASKS} tasks that do nothing cost, two at once, with the server's part of it:", "", *table(headers, rows)]
+
+
 def _finding(count: int, found: list[tuple[str, int, Ran, float]]) -> Finding:
     first = found[0][2]
+    costs = _costs_of_tasks(list(dict.fromkeys(runner for runner, *_ in found)))
     failures = [f"{runner}, {workers} workers: exit {ran.code}: {ran.said[-300:]}" for runner, workers, ran, _ in found if ran.code]
     failures += [f"{r}, {w} workers: other outputs" for r, w, ran, _ in found if not ran.code and ran.outputs != first.outputs]
     rows = [
@@ -54,6 +96,8 @@ def _finding(count: int, found: list[tuple[str, int, Ran, float]]) -> Finding:
         "shows is that the outputs do not depend on them, and what the orchestration of processes costs.",
         "",
         *table(["runner", "workers", "whole run, s", "stages over images, s", "outputs as with one thread"], rows),
+        "",
+        *costs,
     ]
     return Finding(_TITLE, lines, failures)
 
