@@ -274,6 +274,9 @@ def main() -> None:
 _READ = """How to read it:
 
 - A stage's shards run on as many cores or workers as there are; its time divides by them, the steps over whole tables do not.
+- Threads, or Dask (`runtime.dask`): Dask needs seconds to start its workers and more for every task; [reliability.md](reliability.md), last
+  section, has both as measured. On one machine threads are enough: decoding and networks leave the interpreter's lock. A second machine
+  pays once a stage takes minutes, with shards of at least the seconds of work that the section's last column names.
 - Objects grow with the images (two masks, a page, a picture and a thumbnail each) and with the shards (a part and its record each);
   tables, figures and records are few. A no-op run reads every object it believes once, because it believes only digests.
 - Prefect holds one task run a shard: n / 256 a stage, so some 30,000 for a million images. Give it PostgreSQL and raise
