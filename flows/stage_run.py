@@ -127,12 +127,12 @@ def table_of(stage: str) -> str:
 
 def _work_through(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> None:
     total, name = len(plan.shards), shard_task.name
-    progress = create_progress_artifact(0.0, key=name.replace("_", "-"), description=_said(name, plan, 0, 0.0))
+    progress = create_progress_artifact(0.0, key=name.replace("_", "-"), description=_said(plan, 0, 0.0))
     rename_run(f"{flow_name()} {context.title}: {name}")
     start, images = time.perf_counter(), 0
     for done, summary in enumerate(_shards(context, shard_task, plan), start=1):
         images += summary.rows + summary.rejected
-        said = _said(name, plan, images, time.perf_counter() - start)
+        said = _said(plan, images, time.perf_counter() - start)
         update_progress_artifact(progress, 100.0 * images / plan.missing, said)  # type: ignore[arg-type]  # sync in a sync flow
         rename_run(f"{flow_name()} {context.title}: {name} {100 * images // plan.missing} %")
         PROGRESS.info("%s: %d of %d shards; %s", name, done, total, said)
@@ -150,14 +150,15 @@ def _shards(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> Iter
             yield future.result()
 
 
-def _said(name: str, plan: Plan, images: int, seconds: float) -> str:
-    """Say how far a stage is, how fast, and how long it will still take."""
+def _said(plan: Plan, images: int, seconds: float) -> str:
+    """Say how long a stage will still take, how far it is and how fast; what matters most stands first, since the UI cuts the end off."""
     reused = f", {plan.images - plan.missing} reused" if plan.missing < plan.images else ""
-    said = f"{name}: {images} of {plan.missing} images{reused}"
+    said = f"{images} of {plan.missing} images{reused}"
     if not images or not seconds:
         return said
-    left = seconds * (plan.missing - images) / images
-    return f"{said}, {images / seconds:.1f} images/s, {_duration(left)} left"
+    rate = f"{images / seconds:.1f} images/s" if images >= seconds else f"{seconds / images:.1f} s an image"
+    ahead = "done" if images == plan.missing else f"{_duration(seconds * (plan.missing - images) / images)} left"
+    return f"{ahead}: {said}, {rate}"
 
 
 def _duration(seconds: float) -> str:
