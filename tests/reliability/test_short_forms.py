@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.reliability import changes, hostile_images, kills, races, replies, store_faults
+from tests.reliability import changes, hostile_images, kills, races, replies, same_bytes, store_faults
 
 
 @pytest.mark.flow
@@ -29,3 +29,8 @@ def test_hostile_images_crash_nothing_and_none_is_lost():
 @pytest.mark.flow
 def test_after_a_kill_the_same_command_leaves_the_same_store():
     assert kills.find(seed=2, count=2).failures == []
+
+
+@pytest.mark.flow
+def test_another_number_of_workers_gives_the_same_bytes():
+    assert same_bytes.find(seed=2, count=1).failures == []
