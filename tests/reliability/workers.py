@@ -25,8 +25,13 @@ _SHARE = 0.03
 
 
 def find(seed: int, count: int) -> Finding:
-    """Run the whole chain on ``count`` images, on an empty store each time."""
+    """Measure what tasks cost by themselves, and run the whole chain on ``count`` images, each time on an empty store; 0: costs alone."""
     runners = ["threads", "dask"] if find_spec("prefect_dask") else ["threads"]
+    runs = _runs(seed, count, runners) if count else Finding(_TITLE, [])
+    return Finding(_TITLE, [*runs.lines, *([""] if runs.lines else []), *_costs_of_tasks(runners)], runs.failures)
+
+
+def _runs(seed: int, count: int, runners: list[str]) -> Finding:
     with tempfile.TemporaryDirectory(prefix="cefm-workers-") as folder:
         make_source(Path(folder), count, seed)
         base = Workspace(Path(folder)).with_own_code()
@@ -84,7 +89,6 @@ def _costs_of_tasks(runners: list[str]) -> list[str]:
 
 def _finding(count: int, found: list[tuple[str, int, Ran, float]]) -> Finding:
     first = found[0][2]
-    costs = _costs_of_tasks(list(dict.fromkeys(runner for runner, *_ in found)))
     failures = [f"{runner}, {workers} workers: exit {ran.code}: {ran.said[-300:]}" for runner, workers, ran, _ in found if ran.code]
     failures += [f"{r}, {w} workers: other outputs" for r, w, ran, _ in found if not ran.code and ran.outputs != first.outputs]
     rows = [
@@ -96,8 +100,6 @@ def _finding(count: int, found: list[tuple[str, int, Ran, float]]) -> Finding:
         "shows is that the outputs do not depend on them, and what the orchestration of processes costs.",
         "",
         *table(["runner", "workers", "whole run, s", "stages over images, s", "outputs as with one thread"], rows),
-        "",
-        *costs,
     ]
     return Finding(_TITLE, lines, failures)
 
