@@ -73,6 +73,7 @@ def test_gallery_finds_an_image_and_shows_its_thumbnail(browser, served):
     assert browser.evaluate("document.getElementById('count').textContent") == "1 image"
     link = browser.evaluate("document.querySelector('#gallery a, a#gallery > *').href")
     assert link == base + wanted["page_key"]
+    browser.evaluate("document.querySelector('#gallery img').scrollIntoView()")  # thumbnails are loaded when they come into sight
     loaded = "new Promise(d => { const i = document.querySelector('#gallery img'); i.decode().then(() => d(i.naturalWidth), () => d(0)); })"
     assert browser.evaluate(loaded) > 0
     search(browser, "no such image")
