@@ -55,11 +55,8 @@ class QualityConfig(Settings):
 
 
 class CoarseConfig(Settings):
-    """segment_coarse: the network and the clean-up of its masks."""
+    """segment_coarse: UltraLight VM-UNet and the clean-up of its masks."""
 
-    network: Literal["ultralight", "lesion-vit"] = Field(
-        "ultralight", description="UltraLight VM-UNet, as in the paper; or LesionViT, more accurate and slower"
-    )
     weights: str = Field("builtin", description="`builtin`, or the path of a safetensors file")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability at which a pixel is lesion")
     test_time_augmentation: bool = Field(False, description="Average over four flips")

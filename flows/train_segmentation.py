@@ -29,20 +29,19 @@ def train_weights(
     """Train to the end of the recipe and write the weights; return facts and the learning curve."""
     import numpy as np
 
-    from cefm_core.segmentation.coarse import SIDE_PX
-    from cefm_core.segmentation.networks import new_network
     from cefm_core.segmentation.training import TrainingRecipe, train_segmenter
     from cefm_core.segmentation.training_data import is_tuning, load_arrays, read_rows
+    from cefm_core.segmentation.ultralight_vmunet import INPUT_SIDE_PX, UltraLightVMUNet
     from cefm_core.segmentation.weights_io import load_weights, save_weights
 
     logger = get_run_logger()
     chosen = TrainingRecipe(**recipe)
     rows = read_rows(metadata, ("train",))
-    images, masks = load_arrays(rows, SIDE_PX, cache)
+    images, masks = load_arrays(rows, INPUT_SIDE_PX, cache)
     tune = np.array([is_tuning(row.group, chosen.tune_share) for row in rows])
     origin: dict[str, Any] = {}
-    network = new_network(chosen.network)
     if start is not None:
+        network = UltraLightVMUNet()
         origin = {"started_from_sha256": load_weights(start, network).sha256}
     trained = train_segmenter(
         images,
@@ -50,11 +49,11 @@ def train_weights(
         rows,
         chosen,
         tune=tune,
-        start=network.learned_state() if start is not None else None,
+        start=network.state_dict() if start is not None else None,
         checkpoint=checkpoint,
         progress=lambda row: logger.info("%s", json.dumps(row)),
     )
-    digest = save_weights(out, trained.tensors, trained.facts | origin, network)
+    digest = save_weights(out, trained.tensors, trained.facts | origin)
     return {"sha256": digest, "facts": trained.facts, "learning_curve": trained.log_rows}
 
 

@@ -23,7 +23,7 @@ def _settings(config: CefmConfig) -> dict[str, Any]:
 
     chosen = resolve_refiner(config.refine)
     settings = config.refine.model_dump(mode="json", exclude={"sam2_checkpoint", "sam2_checkpoint_sha256"})
-    return settings | {"refiner": chosen.name, "refiner_reason": chosen.reason, "coarse_network": config.coarse.network}
+    return settings | {"refiner": chosen.name, "refiner_reason": chosen.reason}
 
 
 def _weights(config: CefmConfig) -> dict[str, str]:
@@ -49,9 +49,10 @@ STAGE = RowStage(
 def refine_masks(context: RunContext, fingerprint: str, work: FileRef, label: str = "refine_masks") -> PartSummary:
     """Refine the masks of one shard."""
     from cefm_core.imaging.decode import encode_mask_png
+    from cefm_core.segmentation.refine import MaskRefiner
 
     device = context.device()
-    refiner = once_per_thread(f"refiner:{fingerprint}:{device}", lambda: _loaded(context.config, device))
+    refiner = once_per_thread(f"refiner:{fingerprint}:{device}", lambda: MaskRefiner.load(context.config.refine, device))
     pictures = Pictures(context)
 
     def one(item: Row) -> Output:
@@ -60,9 +61,3 @@ def refine_masks(context: RunContext, fingerprint: str, work: FileRef, label: st
         return Output(found.row | pictures.reference_scores(item, found.mask), {"mask": (encode_mask_png(found.mask), "png")})
 
     return run_shard(STAGE, context, fingerprint, work, lambda items: [one(item) for item in items])
-
-
-def _loaded(config: CefmConfig, device: str) -> Any:
-    from cefm_core.segmentation.refine import MaskRefiner
-
-    return MaskRefiner.load(config.refine, device, config.coarse.network)

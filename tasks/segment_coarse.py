@@ -1,4 +1,4 @@
-"""segment_coarse: coarse lesion masks by UltraLight VM-UNet, or the network that is chosen instead."""
+"""segment_coarse: coarse lesion masks by UltraLight VM-UNet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _inputs(rows: Rows) -> Row:
 def _weights(config: CefmConfig) -> dict[str, str]:
     from cefm_core.segmentation.coarse import weights_digest
 
-    return {config.coarse.network: weights_digest(config.coarse)}
+    return {"ultralight_vmunet": weights_digest(config.coarse)}
 
 
 STAGE = RowStage(

@@ -18,12 +18,11 @@ import numpy.typing as npt
 from cefm_core.config import CoarseConfig
 from cefm_core.digests import file_sha256
 from cefm_core.imaging.artefacts import vignette_mask
-from cefm_core.segmentation.networks import new_network
 from cefm_core.segmentation.postprocess import CleanMask, clean_mask, touches_border
 from cefm_core.segmentation.weights_io import WeightsFacts, load_weights, resolve_weights
 
 if TYPE_CHECKING:
-    from cefm_core.segmentation.coarse_network import CoarseNetwork
+    from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
 
 Image = np.ndarray  # uint8 (H, W, 3), RGB
 Probability = np.ndarray  # float32 (H, W), 0..1
@@ -55,13 +54,13 @@ def weights_digest(config: CoarseConfig) -> str:
     Raises:
         ConfigurationError: There is no such file, or it is a pickle.
     """
-    return file_sha256(resolve_weights(config.weights, config.network))
+    return file_sha256(resolve_weights(config.weights))
 
 
 class CoarseSegmenter:
     """The loaded network with its settings; keep one per thread."""
 
-    def __init__(self, network: CoarseNetwork, facts: WeightsFacts, config: CoarseConfig, device: str) -> None:
+    def __init__(self, network: UltraLightVMUNet, facts: WeightsFacts, config: CoarseConfig, device: str) -> None:
         self._network, self.facts, self._config, self._device = network, facts, config, device
 
     @classmethod
@@ -77,8 +76,10 @@ class CoarseSegmenter:
         """
         import torch
 
-        network = new_network(config.network)
-        facts = load_weights(resolve_weights(config.weights, config.network), network)
+        from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
+
+        network = UltraLightVMUNet()
+        facts = load_weights(resolve_weights(config.weights), network)
         network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network, facts, config, device)
 
@@ -116,7 +117,7 @@ class CoarseSegmenter:
     def _forward(self, small: Image) -> Probability:
         import torch
 
-        from cefm_core.segmentation.coarse_network import to_network_input
+        from cefm_core.segmentation.ultralight_vmunet import to_network_input
 
         pixels = torch.from_numpy(np.ascontiguousarray(small)).to(self._device).permute(2, 0, 1)[None]
         with torch.inference_mode(), _one_thread():

@@ -34,7 +34,7 @@ def stability(votes: npt.NDArray[np.float32] | None, mask: npt.NDArray[np.bool_]
     return 2 * inside / (float(votes.sum(dtype=np.float64)) + int(np.count_nonzero(mask)))
 
 
-def mask_confidence(row: dict[str, Any], refiner: str, network: str = "ultralight") -> tuple[float | None, str | None]:
+def mask_confidence(row: dict[str, Any], refiner: str) -> tuple[float | None, str | None]:
     """Return the Dice to be expected of a mask, 0..1, or None and the reason why it cannot be told.
 
     A mask for which a model was asked: a linear model of the transformed features, mapped to Dice by a monotone curve. A coarse mask that
@@ -43,11 +43,8 @@ def mask_confidence(row: dict[str, Any], refiner: str, network: str = "ultraligh
     Args:
         row: ``decision`` (``accepted`` or ``kept``) and the ``FEATURES`` by name, among others.
         refiner: The backend they come from; the linear model holds for the one it was fitted on.
-        network: The coarse network, each of which has numbers of its own.
     """
-    model = _models().get(network)
-    if model is None:
-        return None, "not_fitted_for_network"
+    model = _model()
     missing = next((reason for name, reason in MISSING.items() if row.get(name) is None), None)
     if missing is None and refiner == model["refiner"]:
         score = transformed(np.array([[row[name] for name in FEATURES]], dtype=np.float64))[0] @ model["weights"] + model["offset"]
@@ -64,8 +61,8 @@ def transformed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 @cache
-def _models() -> dict[str, dict[str, Any]]:
-    models: dict[str, dict[str, Any]] = json.loads(MODEL.read_text(encoding="utf-8"))
-    if wrong := [name for name, model in models.items() if tuple(model["features"]) != FEATURES]:
-        raise ValueError(f"{MODEL.name}: {', '.join(wrong)} not fitted on {FEATURES}")
-    return models
+def _model() -> dict[str, Any]:
+    model: dict[str, Any] = json.loads(MODEL.read_text(encoding="utf-8"))
+    if tuple(model["features"]) != FEATURES:
+        raise ValueError(f"{MODEL.name} was fitted on {model['features']}, not on {FEATURES}")
+    return model

@@ -82,14 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m cefm_core.segmentation.confidence_fit", description="Fit the confidence of masks.")
     parser.add_argument("rows", type=Path, help="CSV of refine_held_out --rows")
     parser.add_argument("--refiner", default="medsam-lite", help="backend of the rows")
-    parser.add_argument("--network", default="ultralight", help="coarse network of the rows")
     parser.add_argument("--out", type=Path, default=MODEL, help="file to write")
     chosen = parser.parse_args(arguments)
     table = pd.read_csv(chosen.rows).dropna(subset=list(FEATURES))
     features, dice, coarse = (table[names].to_numpy(float) for names in (list(FEATURES), "proposal_dice", "coarse_dice"))
     model = fit_confidence(features, dice, coarse, chosen.refiner)
-    models = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else {}
-    chosen.out.write_text(json.dumps(models | {chosen.network: model}, indent=1) + "\n", encoding="utf-8")
+    chosen.out.write_text(json.dumps(model, indent=1) + "\n", encoding="utf-8")
     print(f"{chosen.out}: fitted on {model['fitted_on']} images")
 
 

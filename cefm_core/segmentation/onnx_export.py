@@ -34,8 +34,7 @@ def export_onnx(weights: str, out: Path) -> WeightsFacts:
     """
     import torch
 
-    from cefm_core.segmentation.coarse import SIDE_PX
-    from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
+    from cefm_core.segmentation.ultralight_vmunet import INPUT_SIDE_PX, UltraLightVMUNet
 
     try:
         import onnx
@@ -45,15 +44,17 @@ def export_onnx(weights: str, out: Path) -> WeightsFacts:
     network = UltraLightVMUNet()
     facts = load_weights(resolve_weights(weights), network)
     network.eval().requires_grad_(False)
-    example = torch.zeros(1, 3, SIDE_PX, SIDE_PX)
-    example[..., SIDE_PX // 4 :] = 255
+    example = torch.zeros(1, 3, INPUT_SIDE_PX, INPUT_SIDE_PX)
+    example[..., INPUT_SIDE_PX // 4 :] = 255
     program = torch.onnx.export(
         network, (example,), dynamo=True, opset_version=OPSET, input_names=["image"], output_names=["probability"], verbose=False
     )
     if program is None:
         raise ConfigurationError(f"ONNX export: torch returned no program; {NEEDED}")
     model = program.model_proto
-    onnx.helper.set_model_props(model, {"weights_sha256": facts.sha256, "architecture": "UltraLight VM-UNet", "side_px": str(SIDE_PX)})
+    onnx.helper.set_model_props(
+        model, {"weights_sha256": facts.sha256, "architecture": "UltraLight VM-UNet", "side_px": str(INPUT_SIDE_PX)}
+    )
     partial = out.with_name(f".{out.name}.partial")
     partial.write_bytes(model.SerializeToString())
     partial.replace(out)

@@ -50,28 +50,24 @@ class RefinedMask:
 class MaskRefiner:
     """A backend, the prompts and the gate; build it once a worker."""
 
-    def __init__(
-        self, config: RefineConfig, resolved: ResolvedRefiner, backend: RefinerBackend | None, coarse_network: str = "ultralight"
-    ) -> None:
+    def __init__(self, config: RefineConfig, resolved: ResolvedRefiner, backend: RefinerBackend | None) -> None:
         self.config = config
-        self._coarse_network = coarse_network
         self.resolved = resolved
         self._backend = backend
 
     @classmethod
-    def load(cls, config: RefineConfig, device: str = "cpu", coarse_network: str = "ultralight") -> MaskRefiner:
+    def load(cls, config: RefineConfig, device: str = "cpu") -> MaskRefiner:
         """Resolve the backend and load its model.
 
         Args:
             config: Settings of the stage.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-            coarse_network: Network of the coarse masks; how sure a mask is depends on it.
 
         Raises:
             ConfigurationError: As :func:`resolve_refiner`; or the device does not exist.
         """
         resolved = resolve_refiner(config)
-        return cls(config, resolved, _load_backend(resolved.name, config, device), coarse_network)
+        return cls(config, resolved, _load_backend(resolved.name, config, device))
 
     def refine(self, rgb: np.ndarray, coarse_mask: np.ndarray, coarse_confidence: float | None = None) -> RefinedMask:
         """Refine one mask.
@@ -161,7 +157,7 @@ class MaskRefiner:
         """Complete the row by how sure its mask is."""
         steady = stability(judged.votes, judged.mask)
         known = {**judged.row, "coarse_confidence": coarse_confidence, "stability": steady}
-        value, reason = mask_confidence(known, self.resolved.name, self._coarse_network)
+        value, reason = mask_confidence(known, self.resolved.name)
         row = {**judged.row, "stability": steady, "mask_confidence": value, "mask_confidence_reason": reason}
         return replace(judged, row=row)
 

@@ -142,16 +142,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m cefm_core.segmentation.refine_held_out", description="Score the refining stage.")
     parser.add_argument("metadata", type=Path, help="CSV of the data set; see cefm_core.segmentation.training_data.read_rows")
     parser.add_argument("--split", default="val", help="value of its column `split`, or `tune`")
-    parser.add_argument("--network", default="ultralight", help="network of the coarse masks")
     parser.add_argument("--refiner", default="auto", help="backend")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting of the stage")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image only")
     parser.add_argument("--rows", type=Path, help="write one row an image to this CSV file")
     parser.add_argument("--page", type=Path, help="write a page of the 20 largest gains and losses to this file")
     chosen = parser.parse_args(arguments)
-    segmenter = CoarseSegmenter.load(CoarseConfig(network=chosen.network))
-    settings = RefineConfig(refiner=chosen.refiner, **dict(item.split("=", 1) for item in chosen.set))
-    refiner = MaskRefiner.load(settings, coarse_network=chosen.network)
+    segmenter, refiner = (
+        CoarseSegmenter.load(CoarseConfig()),
+        MaskRefiner.load(RefineConfig(refiner=chosen.refiner, **dict(item.split("=", 1) for item in chosen.set))),
+    )
     sources = read_split(chosen.metadata, chosen.split)[:: chosen.every]
     rows = [measure(row, segmenter, refiner) for row in sources]
     print(f"refiner {refiner.resolved.name}, coarse weights {segmenter.facts.sha256[:12]}, split {chosen.split}\n")

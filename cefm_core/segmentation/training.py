@@ -1,4 +1,4 @@
-"""Training of a coarse network: a seeded, resumable loop over augmented pairs, with weight averaging.
+"""Training of the coarse network: a seeded, resumable loop over augmented pairs, with weight averaging.
 
 Steps are drawn by number, not from a running generator: step k of a seed sees the same images and the same augmentation after any
 interruption. Weights are chosen on `tune` (groups kept apart from train), never on the split that is reported.
@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from cefm_core.segmentation.augmentation import augment_pair, empty_skin, smooth_skin
-from cefm_core.segmentation.coarse_network import to_network_input
-from cefm_core.segmentation.networks import new_network
 from cefm_core.segmentation.training_data import TrainingRow
+from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet, to_network_input
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,6 @@ class TrainingRecipe:
     """Everything that decides the trained weights besides the data.
 
     Attributes:
-        network: Name of the network, as ``coarse.network`` has it.
         seed: Seed of initialisation, draws and augmentation.
         steps: Optimiser steps.
         batch: Images per step.
@@ -44,8 +42,6 @@ class TrainingRecipe:
         sides: Phases of the training: (share of the steps at which it begins, sides a batch may have in pixels, their
             probabilities). Small sides first make the same time go three times as far.
         average_decay: Decay of the running mean of the weights, per step.
-        coarser_weight: Weight of the loss of coarser logits, where the network has them.
-        bfloat16: Whether the forward pass runs in bfloat16, twice as fast on processors that have it.
         empty_share: Share of drawn images replaced by empty skin.
         tune_share: Share of groups kept apart to choose the weights.
         tune_every: Steps between two scores on them.
@@ -53,7 +49,6 @@ class TrainingRecipe:
         diagnosis_weights: The same by diagnosis.
     """
 
-    network: str = "ultralight"
     seed: int = 999
     steps: int = 9000
     batch: int = 8
@@ -66,8 +61,6 @@ class TrainingRecipe:
         (0.85, (256,), (1.0,)),
     )
     average_decay: float = 0.998
-    coarser_weight: float = 0.3
-    bfloat16: bool = False
     empty_share: float = 0.04
     tune_share: float = 0.05
     tune_every: int = 500
@@ -95,13 +88,12 @@ class _State:
 
     def __init__(self, recipe: TrainingRecipe, start: dict[str, Tensor] | None = None) -> None:
         torch.manual_seed(recipe.seed)
-        self.network = new_network(recipe.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = UltraLightVMUNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
-            self.network.load_learned(start)
-        self.average = {k: v.detach().clone() for k, v in self.network.learned_state().items()}
-        self.learned = [p for p in self.network.parameters() if p.requires_grad]
-        decayed = [p for p in self.learned if p.ndim > 1]
-        rest = [p for p in self.learned if p.ndim <= 1]
+            self.network.load_state_dict(start)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        rest = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
         self.step, self.loss = 0, 0.0
@@ -111,8 +103,8 @@ class _State:
 
     def save(self, path: Path, recipe: TrainingRecipe) -> None:
         """Write everything needed to go on, atomically."""
-        content = {name: value for name, value in vars(self).items() if name not in ("network", "optimiser", "learned")}
-        content |= {"network": self.network.learned_state(), "optimiser": self.optimiser.state_dict(), "recipe": _plain(recipe)}
+        content = {name: value for name, value in vars(self).items() if name not in ("network", "optimiser")}
+        content |= {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "recipe": _plain(recipe)}
         partial = path.with_suffix(".partial")
         torch.save(content, partial)
         partial.replace(path)
@@ -122,7 +114,7 @@ class _State:
         content = torch.load(path, weights_only=True)
         if content.pop("recipe") != _plain(recipe):
             raise ValueError(f"{path} was made by another recipe: remove it, or train with the recipe it names")
-        self.network.load_learned(content.pop("network"))
+        self.network.load_state_dict(content.pop("network"))
         self.optimiser.load_state_dict(content.pop("optimiser"))
         vars(self).update(content)
 
@@ -163,7 +155,7 @@ def train_segmenter(
         _train_step(state, images, masks, chances, recipe)
         if state.step % recipe.tune_every and state.step < recipe.steps:
             continue
-        row = _score(state, images[tune], masks[tune], recipe)
+        row = _score(state, images[tune], masks[tune])
         state.log_rows.append(row)
         if checkpoint is not None:
             state.save(checkpoint, recipe)
@@ -238,26 +230,22 @@ def _train_step(
     x, y = draw_batch(images, masks, chances, recipe, state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate_at(state.step, recipe)
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        logits, *coarser = state.network.training_logits(x.contiguous(memory_format=torch.channels_last))
-    loss = bce_dice_loss(logits, y)
-    for tokens in coarser:
-        loss = loss + recipe.coarser_weight * bce_dice_loss(tokens, torch.nn.functional.adaptive_avg_pool2d(y, tokens.shape[-1]))
+    loss = bce_dice_loss(state.network.logits(x.contiguous(memory_format=torch.channels_last)), y)
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(state.learned, 1.0)
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
     state.optimiser.step()
     state.step += 1
     state.loss += 0.02 * (loss.item() - state.loss)
     decay = min(recipe.average_decay, state.step / (state.step + 10))
     with torch.no_grad():
-        torch._foreach_lerp_(list(state.average.values()), list(state.network.learned_state().values()), 1 - decay)
+        torch._foreach_lerp_(list(state.average.values()), list(state.network.state_dict().values()), 1 - decay)
 
 
-def _score(state: _State, images: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8], recipe: TrainingRecipe) -> dict[str, Any]:
+def _score(state: _State, images: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8]) -> dict[str, Any]:
     """Score the averaged weights on `tune`; keep them where they are the best so far."""
-    network = new_network(recipe.network).eval()
-    network.load_learned(state.average)
+    network = UltraLightVMUNet().eval()
+    network.load_state_dict(state.average)
     dice = []
     with torch.inference_mode():
         for rgb, mask in zip(images, masks, strict=True):

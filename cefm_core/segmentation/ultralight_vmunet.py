@@ -17,14 +17,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cefm_core.segmentation.coarse_network import CoarseNetwork
 from cefm_core.segmentation.selective_scan import chunk_count, from_time_major, scan_time_major, softplus, to_time_major
 
 CHANNELS = (8, 16, 24, 32, 48, 64)
+INPUT_SIDE_PX = 256
 PARAMETER_COUNT = 49_457
 QUARTERS = 4
 STRIP = 131_072  # numbers per strip of a convolution's output, 512 kB in float32
 TWO_STEP_FROM = 2048  # pixels from which the spatial attention's convolution is done in two steps
+
+
+def to_network_input(images: Tensor) -> Tensor:
+    """Apply the input transform the weights are trained with: each image stretched to 0..255 by its own extremes.
+
+    Args:
+        images: (batch, 3, height, width), any range; uint8 or float.
+
+    Returns:
+        float32 of the same shape; an image of one value becomes all 0.
+    """
+    images = images.float()
+    low = images.amin(dim=(1, 2, 3), keepdim=True)
+    span = images.amax(dim=(1, 2, 3), keepdim=True) - low
+    return (images - low) * torch.where(span > 0, 255.0 / span.clamp_min(1e-12), torch.zeros_like(span))
 
 
 class Mamba(nn.Module):
@@ -209,10 +224,8 @@ class Bridge(nn.Module):
         return [torch.addcmul(p, w, s) for p, w, s in zip(placed, weights, summed, strict=True)]
 
 
-class UltraLightVMUNet(CoarseNetwork):
-    """The network; see the module's text. Build it with no arguments for the published widths. Sides are multiples of 32."""
-
-    architecture = "UltraLightVMUNet"
+class UltraLightVMUNet(nn.Module):
+    """The network; see the module's text. Build it with no arguments for the published widths."""
 
     def __init__(self, channels: tuple[int, ...] = CHANNELS) -> None:
         super().__init__()
@@ -230,6 +243,17 @@ class UltraLightVMUNet(CoarseNetwork):
             self.add_module(f"dbn{stage}", nn.GroupNorm(4, width))
         self.final = nn.Conv2d(channels[0], 1, 1)
         self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the lesion probability of each pixel.
+
+        Args:
+            x: (batch, 3, height, width) from :func:`to_network_input`; sides are multiples of 32.
+
+        Returns:
+            (batch, 1, height, width), 0..1, already a probability.
+        """
+        return torch.sigmoid(self.logits(x))
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the numbers before the sigmoid, for losses that want them; same shape as :meth:`forward`'s."""

@@ -1,4 +1,4 @@
-"""Weights of a coarse network: safetensors files that say what they are.
+"""Weights of the coarse network: safetensors files that say what they are.
 
 The file's metadata names the architecture and the input transform, and both are checked. A pickle can run code when it is read,
 so it is refused; :func:`convert_checkpoint` turns a published PyTorch checkpoint of plain tensors into a safetensors file.
@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from cefm_core.digests import file_sha256
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.networks import builtin_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from cefm_core.segmentation.coarse_network import CoarseNetwork
-
+ARCHITECTURE = "UltraLightVMUNet"
 INPUT_TRANSFORM = "per-image min-max to 0..255"
+BUILTIN = Path(__file__).parent.parent / "weights" / "ultralight_vmunet.safetensors"
 SETTING = "coarse.weights"
 _NESTING = ("model_state_dict", "state_dict", "model")
 
@@ -42,17 +41,13 @@ class WeightsFacts:
     metadata: dict[str, str]
 
 
-def resolve_weights(setting: str, network: str = "ultralight") -> Path:
+def resolve_weights(setting: str) -> Path:
     """Turn the setting ``coarse.weights`` into a file.
-
-    Args:
-        setting: ``builtin``, or a path.
-        network: Name of the network; decides what ``builtin`` means.
 
     Raises:
         ConfigurationError: There is no such file, or it is not a safetensors file.
     """
-    path = builtin_weights(network) if setting == "builtin" else Path(setting)
+    path = BUILTIN if setting == "builtin" else Path(setting)
     if not path.is_file():
         remedy = "the installation lacks its shipped weights; install the package again" if setting == "builtin" else "no such file"
         raise ConfigurationError(f"{SETTING} = {setting!r}: {remedy}")
@@ -70,11 +65,11 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def load_weights(path: Path, network: CoarseNetwork) -> WeightsFacts:
+def load_weights(path: Path, network: nn.Module) -> WeightsFacts:
     """Load a safetensors file into the network.
 
     Args:
-        path: The file; its metadata must name this architecture, the input transform and what else the network needs.
+        path: The file; its metadata must name this architecture and input transform.
         network: Takes the tensors; names and shapes must match one to one.
 
     Raises:
@@ -83,17 +78,12 @@ def load_weights(path: Path, network: CoarseNetwork) -> WeightsFacts:
     """
     _refuse_pickle(path)
     tensors, metadata = _read(path)
-    for name, expected in _identity(network).items():
+    for name, expected in (("architecture", ARCHITECTURE), ("input_transform", INPUT_TRANSFORM)):
         if metadata.get(name) != expected:
             raise ConfigurationError(f"{SETTING} = {str(path)!r}: {name} is {metadata.get(name)!r}, this network needs {expected!r}")
     check_tensors(tensors, network, str(path))
-    network.load_learned(tensors)
-    return WeightsFacts(path, file_sha256(path), network.architecture, metadata)
-
-
-def _identity(network: CoarseNetwork) -> dict[str, str]:
-    """What the metadata of a network's weight file must say."""
-    return {"architecture": network.architecture, "input_transform": INPUT_TRANSFORM, **network.needs()}
+    network.load_state_dict(tensors)
+    return WeightsFacts(path, file_sha256(path), ARCHITECTURE, metadata)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -106,13 +96,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ConfigurationError(f"{SETTING} = {str(path)!r}: not a complete safetensors file ({error})") from error
 
 
-def check_tensors(tensors: dict[str, Tensor], network: CoarseNetwork, origin: str) -> None:
+def check_tensors(tensors: dict[str, Tensor], network: nn.Module, origin: str) -> None:
     """Compare names, shapes and finiteness with the network's.
 
     Raises:
         ConfigurationError: They differ; every kind of difference is named.
     """
-    expected = network.learned_state()
+    expected = network.state_dict()
     problems = [f"missing {name}" for name in sorted(expected.keys() - tensors.keys())]
     problems += [f"unexpected {name}" for name in sorted(tensors.keys() - expected.keys())]
     for name in sorted(expected.keys() & tensors.keys()):
@@ -122,25 +112,26 @@ def check_tensors(tensors: dict[str, Tensor], network: CoarseNetwork, origin: st
             problems.append(f"{name} holds numbers that are not finite")
     if problems:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise ConfigurationError(f"{SETTING} = {origin!r} does not fit {network.architecture}: {shown}")
+        raise ConfigurationError(f"{SETTING} = {origin!r} does not fit {ARCHITECTURE}: {shown}")
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], network: CoarseNetwork) -> str:
+def save_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     """Write a safetensors file that :func:`load_weights` takes; return its digest.
 
     Args:
         path: Where to write.
-        tensors: What was learned, by name.
+        tensors: The network's state by parameter name.
         facts: JSON-ready facts about the training, kept in the metadata under ``training``.
-        network: The network they belong to.
     """
     from safetensors.torch import save
 
-    metadata = _identity(network) | {
+    metadata = {
+        "architecture": ARCHITECTURE,
+        "input_transform": INPUT_TRANSFORM,
         "output": "probability (the sigmoid is part of the network)",
         "training": json.dumps(facts, sort_keys=True),
     }
-    data = save({name: value.detach().to("cpu", network.stored_type).contiguous() for name, value in sorted(tensors.items())}, metadata)
+    data = save({name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}, metadata)
     partial = path.with_suffix(".partial")
     partial.write_bytes(_with_sorted_header(data))
     partial.replace(path)
@@ -191,9 +182,8 @@ def convert_checkpoint(source: Path, target: Path) -> str:
     from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
 
     tensors = read_checkpoint(source)
-    network = UltraLightVMUNet()
-    check_tensors(tensors, network, str(source))
-    return save_weights(target, tensors, {"converted_from": source.name, "checkpoint_sha256": file_sha256(source)}, network)
+    check_tensors(tensors, UltraLightVMUNet(), str(source))
+    return save_weights(target, tensors, {"converted_from": source.name, "checkpoint_sha256": file_sha256(source)})
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ CONFIDENCE_REASONS = (
     "no_contour_inside",
     "prompts_not_moved",
     "not_fitted_for_refiner",
-    "not_fitted_for_network",
 )
 
 TABLE = Table(

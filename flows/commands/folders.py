@@ -29,7 +29,7 @@ def segment(images: Path, out: Path, config: CefmConfig, as_json: bool) -> None:
 
     device = resolve_device(config.runtime.device)
     segmenter = CoarseSegmenter.load(config.coarse, device)
-    refiner = MaskRefiner.load(config.refine, device, config.coarse.network) if resolve_refiner(config.refine).name != "none" else None
+    refiner = MaskRefiner.load(config.refine, device) if resolve_refiner(config.refine).name != "none" else None
     declared = refined_masks.TABLE if refiner else coarse_masks.TABLE
     out.mkdir(parents=True, exist_ok=True)
 

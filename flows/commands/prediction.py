@@ -48,8 +48,7 @@ class Predictor:
         checkpoint = checkpoint_from_bytes(opened.get(needed_from(opened.uri, read_outputs(opened), "checkpoint")["checkpoint"]))
         device = resolve_device(config.runtime.device)
         encoder = Encoder.load(config.embed, device)
-        refiner = MaskRefiner.load(config.refine, device, config.coarse.network)
-        return cls(config, checkpoint, CoarseSegmenter.load(config.coarse, device), refiner, encoder)
+        return cls(config, checkpoint, CoarseSegmenter.load(config.coarse, device), MaskRefiner.load(config.refine, device), encoder)
 
     def row(self, image_id: str, rgb: np.ndarray) -> Row:
         """Return the prediction of one image, uint8 (H, W, 3) RGB, as a row without lineage."""

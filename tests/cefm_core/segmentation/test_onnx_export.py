@@ -6,9 +6,8 @@ import torch
 
 from cefm_core.phantoms.render import render_phantom
 from cefm_core.segmentation.coarse import to_network_side
-from cefm_core.segmentation.coarse_network import to_network_input
 from cefm_core.segmentation.onnx_export import export_onnx
-from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet
+from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet, to_network_input
 from cefm_core.segmentation.weights_io import load_weights, resolve_weights
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from cefm_core.segmentation.coarse_network import to_network_input
 from cefm_core.segmentation.ultralight_vmunet import (
     PARAMETER_COUNT,
     PVMLayer,
     SpatialAttention,
     UltraLightVMUNet,
     _two_step_convolution,
+    to_network_input,
 )
 
 
