@@ -14,7 +14,7 @@ from typing import Any
 
 from cefm_core.alignment.checkpoint import checkpoint_from_bytes
 from cefm_core.config import load_config
-from cefm_core.imaging.decode import decode_image, decode_mask
+from cefm_core.imaging.decode import decode_image, decode_own_mask
 from flows.robustness import choose_images
 from flows.upstream import needed_from
 from storage.parquet import read_frame
@@ -57,7 +57,7 @@ def explain_images(store: str, source: str, out: Path, images: int, show: int, i
     for number, item in enumerate(chosen.to_dict("records")):
         rgb = decode_image(read.read_verified(item["uri"], item["image_sha256"]), max_pixels=10**9).rgb
         where = by_id.loc[item["image_id"]]
-        mask = decode_mask(opened.get(FileRef(key=where["mask_key"], sha256=where["mask_sha256"])), rgb.shape[:2]).mask
+        mask = decode_own_mask(opened.get(FileRef(key=where["mask_key"], sha256=where["mask_sha256"])), rgb.shape[:2])
         if not mask.any():
             continue
         with one_thread():

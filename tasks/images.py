@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cefm_core.errors import BadItemError
-from cefm_core.imaging.decode import decode_image, decode_mask
+from cefm_core.imaging.decode import decode_image, decode_mask, decode_own_mask
 from storage.refs import FileRef
 from tasks.context import RunContext
 
@@ -30,7 +30,7 @@ class Pictures:
     def mask(self, item: Row, shape: tuple[int, int]) -> np.ndarray:
         """Return the stage mask of a work item (``mask_key``, ``mask_sha256``), bool (H, W)."""
         data = self._store.get(FileRef(key=item["mask_key"], sha256=item["mask_sha256"]))
-        return decode_mask(data, shape).mask
+        return decode_own_mask(data, shape)
 
     def reference_scores(self, item: Row, mask: np.ndarray) -> Row:
         """Compare a mask, bool (H, W), with the reference mask that came with the image.

@@ -35,12 +35,12 @@ def read_sheet(store: Store, outputs: dict[str, FileRef], image_id: str) -> Shee
 
 def outlined_picture(store: Store, item: Row, report: Row) -> bytes:
     """Return the reduced picture of an image as JPEG, with the contour in use drawn in."""
-    from cefm_core.imaging.decode import decode_image, decode_mask, encode_jpeg
+    from cefm_core.imaging.decode import decode_image, decode_own_mask, encode_jpeg
     from cefm_core.reports.contours import outlined
 
     manifest, refined = item["rows"]["manifest"], item["rows"]["refined_masks"]
     picture = store.get(FileRef(key=report["picture_key"], sha256=report["picture_sha256"]))
     rgb = decode_image(picture, max_pixels=manifest["width_px"] * manifest["height_px"]).rgb
     shape = (manifest["height_px"], manifest["width_px"])
-    mask = decode_mask(store.get(FileRef(key=refined["mask_key"], sha256=refined["mask_sha256"])), shape).mask
+    mask = decode_own_mask(store.get(FileRef(key=refined["mask_key"], sha256=refined["mask_sha256"])), shape)
     return encode_jpeg(outlined(rgb, mask), 88)

@@ -13,11 +13,11 @@ import numpy as np
 
 from cefm_core.errors import BadItemError
 from cefm_core.imaging.dicom import decode_dicom, is_dicom
-from cefm_core.imaging.masks import DecodedMask, decode_mask, encode_mask_png
+from cefm_core.imaging.masks import DecodedMask, decode_mask, decode_own_mask, encode_mask_png
 from cefm_core.imaging.opening import is_16_bit, load_fully, open_picture, read_orientation, turn_upright
 from cefm_core.imaging.pixels import to_rgb
 
-__all__ = ["DecodedImage", "DecodedMask", "decode_image", "decode_mask", "encode_jpeg", "encode_mask_png", "image_size"]
+__all__ = ["DecodedImage", "DecodedMask", "decode_image", "decode_mask", "decode_own_mask", "encode_jpeg", "encode_mask_png", "image_size"]
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,25 @@ def encode_mask_png(mask: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def decode_own_mask(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """Decode a mask that :func:`encode_mask_png` wrote; bool (H, W). It may be full or empty: nothing is guessed of its own writer.
+
+    Args:
+        data: The PNG's bytes, verified by the caller.
+        shape: (H, W) of its image.
+
+    Raises:
+        BadItemError: ``mask_size_mismatch``; or a code of :func:`cefm_core.imaging.decode.decode_image`.
+    """
+    picture = open_picture(data, max_pixels=_MAX_MASK_PIXELS)
+    if picture.size[::-1] != tuple(shape):
+        raise BadItemError(
+            "mask_size_mismatch", f"mask {picture.size[::-1]} and image {tuple(shape)} differ in size; segment the image again"
+        )
+    load_fully(picture, data)
+    return np.asarray(picture) > 0
+
+
 def looks_inverted(mask: np.ndarray) -> bool:
     """Tell whether background and lesion seem exchanged: lesion in all corners and nearly all along the frame.
 

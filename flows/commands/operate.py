@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ def serve(store: str, port: int) -> None:
     folder = local_path(normalise_uri(store))
     if folder is None or not folder.is_dir():
         raise ConfigurationError(f"store {store}: not a local folder; a remote store's pages are served by its own provider")
+    # A shell that starts this in the background has SIGINT ignored; here it is how everything is ended.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with site(folder, port) as url:
         say(f"Prefect UI:  {ui_url(ensure_server())} (deployments named `...-here` run on this machine)")
         say(f"report site: {url}{_latest_page(folder)}")

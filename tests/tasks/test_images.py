@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cefm_core.errors import BadItemError
+from cefm_core.imaging.decode import encode_mask_png
 from storage.refs import sha256_of
 from tasks.context import RunContext
 from tasks.images import Pictures
@@ -23,6 +25,16 @@ def scores(folder, reference, mask=DISC):
 
 def test_a_good_reference_gives_scores(tmp_path):
     assert scores(tmp_path, DISC.astype(np.uint8) * 255) == {"reference_dice": 1.0, "reference_jaccard": 1.0, "reference_reason": None}
+
+
+@pytest.mark.parametrize("mask", [np.ones((96, 128), bool), np.zeros((96, 128), bool), DISC])
+def test_a_mask_of_our_own_is_read_as_it_was_written(tmp_path, mask):
+    pictures = Pictures(RunContext(store=str(tmp_path / "store"), source=str(tmp_path)))
+    ref = RunContext(store=str(tmp_path / "store"), source=str(tmp_path)).open_store().put_object("mask", encode_mask_png(mask), "png")
+    item = {"mask_key": ref.key, "mask_sha256": ref.sha256}
+    assert np.array_equal(pictures.mask(item, mask.shape), mask)
+    with pytest.raises(BadItemError, match="segment the image again"):
+        pictures.mask(item, (96, 127))
 
 
 @pytest.mark.parametrize(
