@@ -216,7 +216,7 @@ def denied_value(facts: Facts, report: Report, rng: random.Random) -> Report | N
     if not places:
         return None
     index = rng.choice(places)
-    return _swap(report, index, f"{names[report.claims[index].facts[0]]} was not measured because the image carries no scale.")
+    return _swap(report, index, f"{names[report.claims[index].facts[0]]} was not measured because no scale was read from the image.")
 
 
 def unresolved_descriptor(facts: Facts, report: Report, rng: random.Random) -> Report | None:

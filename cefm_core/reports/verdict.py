@@ -24,7 +24,7 @@ CODES = {
     "finding_invented": "a finding is named that no fact holds",
     "finding_contradicted": "a colour is said to be there or absent against the measurement",
     "descriptor_unresolved": "a descriptor that contradicts the measurement stands without that being said",
-    "diameter": "a size is stated and the image has no scale",
+    "diameter": "a size is stated and no scale was read from the image",
     "diagnosis": "a diagnosis or a recommendation is given",
     "instruction": "the text holds an instruction or an address",
     "reasoning": "the text holds reasoning or markup of a model",

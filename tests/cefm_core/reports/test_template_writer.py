@@ -30,7 +30,7 @@ def test_sentences_state_value_interval_and_level(facts):
 def test_missing_values_are_said_with_their_reason(facts):
     text = text_of(write_report(facts), "abc.structure_count")
     assert "not measured because" in text and "D of the ABCD rule" in text
-    assert "not measured because the image carries no scale" in text_of(write_report(facts), "scope.diameter")
+    assert "not measured because no scale was read from the image" in text_of(write_report(facts), "scope.diameter")
 
 
 def test_a_contradicting_descriptor_is_said_to_contradict(facts):
