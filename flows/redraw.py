@@ -12,7 +12,7 @@ from flows.summary import object_url
 from storage import keys
 from storage.refs import FileRef
 from storage.store import Store
-from storage.versions import record_run
+from storage.versions import record_run, whole_versions
 from tasks.changes_page import changes_page
 from tasks.context import RunContext
 from tasks.gate_page import gate_page
@@ -29,9 +29,10 @@ def beside_the_run_page(context: RunContext, gates: list[dict[str, Any]], base: 
     """Write the pages that stand beside a run page: its gates, and what its version changed; return title and address of each."""
     gate_page.fn(context, gates)
     links = [["Gates", "gates.html"]]
-    if 0 < base < version:
-        changes_page.fn(context, base, version)
-        links.append([f"Changes since version {base}", "changes.html"])
+    earlier = (found["number"] for found in whole_versions(context.open_store()) if found["number"] <= base)
+    before = next(earlier, 0) if base < version else 0
+    if before and changes_page.fn(context, before, version):
+        links.append([f"Changes since version {before}", "changes.html"])
     return links
 
 

@@ -12,7 +12,7 @@ from storage import keys
 from storage.parquet import table_bytes
 from storage.refs import FileRef, canonical_json
 from storage.store import Store
-from storage.versions import latest_number, read_version
+from storage.versions import whole_versions
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,12 @@ class Baseline:
 
 
 def read_baseline(store: Store, table: str) -> Baseline | None:
-    """Return the table of the latest version, or None where there is none yet."""
-    number = latest_number(store)
-    version = read_version(store, number) if number else {"outputs": {}}
-    if table not in version["outputs"]:
+    """Return the table of the latest version that is whole, or None where there is none."""
+    version = next(whole_versions(store), None)
+    if version is None or table not in version["outputs"]:
         return None
     counts = next((row for row in _past(store, version["run_id"], "gates.json") if row["table"] == table), {"rows": 0, "rejected": 0})
-    return Baseline(number, FileRef(**version["outputs"][table]), counts["rows"] + counts["rejected"], counts["rejected"])
+    return Baseline(version["number"], FileRef(**version["outputs"][table]), counts["rows"] + counts["rejected"], counts["rejected"])
 
 
 def write_gates(store: Store, run_id: str, gates: list[dict[str, Any]]) -> FileRef:
@@ -63,9 +62,10 @@ def write_gates(store: Store, run_id: str, gates: list[dict[str, Any]]) -> FileR
 
 def read_history(store: Store, most: int = 12) -> list[dict[str, Any]]:
     """Return, latest first, each published version's number, run and gate counts; a version without recorded gates has none."""
-    latest = latest_number(store)
-    versions = [read_version(store, number) for number in range(latest, max(latest - most, 0), -1)]
-    return [{"version": v["number"], "run_id": v["run_id"], "gates": _past(store, v["run_id"], "gates.json")} for v in versions]
+    return [
+        {"version": v["number"], "run_id": v["run_id"], "gates": _past(store, v["run_id"], "gates.json")}
+        for v in whole_versions(store, most)
+    ]
 
 
 def read_decision(store: Store, key: str) -> dict[str, Any] | None:

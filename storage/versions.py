@@ -6,7 +6,9 @@ publish at once exactly one wins and the other stops without having changed anyt
 
 from __future__ import annotations
 
+import logging
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +16,8 @@ from cefm_core.errors import ConfigurationError, ConflictError, IntegrityError
 from storage import keys
 from storage.refs import FileRef, canonical_json
 from storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 def new_run_id() -> str:
@@ -41,6 +45,21 @@ def read_version(store: Store, number: int | None = None) -> dict[str, Any]:
     if not number:
         raise ConfigurationError(f"store {store.uri}: nothing is published yet; do `cefm run` on it first")
     return store.read_json(keys.version_key(number))
+
+
+def whole_versions(store: Store, most: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the published versions whose record is whole, latest first; a damaged one is passed over, since the next run publishes anew.
+
+    Args:
+        store: The store.
+        most: How many numbers to look at; None looks at all.
+    """
+    latest = latest_number(store)
+    for number in range(latest, 0 if most is None else max(latest - most, 0), -1):
+        try:
+            yield read_version(store, number)
+        except IntegrityError:
+            logger.warning("store %s: the record of version %d is damaged and passed over", store.uri, number)
 
 
 def read_outputs(store: Store, number: int | None = None) -> dict[str, FileRef]:

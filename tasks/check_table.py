@@ -115,7 +115,7 @@ def _run_checks(context: RunContext, table: FileRef, declaration: str, counts: t
     if baseline.items and rows + rejected:
         now = rejected / (rows + rejected)
         checks.append(reject_rise(now, baseline.rejected / baseline.items, rows + rejected, baseline.items, config))
-    if baseline.table != table and sound:
+    if baseline.table != table and sound and store.holds(baseline.table):
         checks += compare_with_previous(read_frame(store, baseline.table), read_frame(store, table), _declaration(declaration), config)
     return checks
 

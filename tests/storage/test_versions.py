@@ -1,9 +1,10 @@
 import pytest
 
 from cefm_core.errors import ConfigurationError, ConflictError
+from storage.keys import version_key
 from storage.refs import FileRef
 from storage.store import Store
-from storage.versions import latest_number, publish, read_outputs
+from storage.versions import latest_number, publish, read_outputs, whole_versions
 
 OUTPUTS = {"manifest": FileRef(key="tables/manifest/a.parquet", sha256="a")}
 OTHER = {"manifest": FileRef(key="tables/manifest/b.parquet", sha256="b")}
@@ -30,3 +31,12 @@ def test_the_loser_of_a_race_changes_nothing(tmp_path):
         publish(store, 0, "second", OTHER, "file:///images")
     assert latest_number(store) == 1
     assert read_outputs(store) == OUTPUTS
+
+
+def test_a_damaged_record_is_passed_over(tmp_path):
+    store = Store.open(str(tmp_path))
+    for number, outputs in ((1, OUTPUTS), (2, OTHER), (3, OUTPUTS)):
+        publish(store, number - 1, f"run-{number}", outputs, "file:///images")
+    store.put(version_key(3), b'{"number": 3')
+    assert [version["number"] for version in whole_versions(store)] == [2, 1]
+    assert [version["number"] for version in whole_versions(store, most=2)] == [2]
