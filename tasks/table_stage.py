@@ -47,10 +47,10 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
     """
     store = context.open_store()
     key = keys.cache_key(name or print_.stage, digest_of([print_.digest, inputs]))
+    write_down(store, print_)
     found = None if context.computes_anew(print_.stage) else _recorded(store, key)
     if found is not None:
         return found.model_copy(update={"cached": True})
-    write_down(store, print_)
     outputs = make(store)
     plain = outputs.model_dump(exclude={"cached"})
     store.put_json(key, {"outputs": plain, "sha256": digest_of(plain)})

@@ -305,7 +305,7 @@ KINDS = [
     ),
     Kind("data file beside a module edited", _code("cefm_core/abc_features/level_cuts.csv", "\n"), stage="measure_abc", spared=_EARLY),
     Kind("template of the pages edited", _code("cefm_core/reports/templates/style.css", "\nb{}\n"), stage="write_reports", spared=_EARLY),
-    Kind("library in another version", _newer_library, stage="measure_abc"),
+    Kind("library in another version", _newer_library, stage="train_alignment", spared=(*_EARLY, "measure_abc")),
 ]  # fmt: skip
 
 
