@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -11,7 +10,7 @@ from cefm_core.stages import STAGES
 from flows.pace import Pace
 from storage import keys
 from storage.refs import FileRef
-from storage.versions import whole_versions
+from storage.versions import latest_outputs
 from tasks.collect_corrections import collect_corrections
 from tasks.context import RunContext
 from tasks.row_stage import Plan, make_plan
@@ -78,8 +77,7 @@ def plan_run(context: RunContext) -> RunPlan:
 
     opened = context.open_store()
     scanned = scan_source.fn(context)
-    latest: dict[str, Any] = next(whole_versions(opened), {"outputs": {}})
-    published = {name: FileRef(**ref) for name, ref in latest["outputs"].items()}
+    published = latest_outputs(opened)
     upstream: dict[str, FileRef] = published | {"source_listing": scanned.files["source_listing"]}
     if "manifest" in published:
         upstream |= collect_corrections.fn(context, published["manifest"]).files

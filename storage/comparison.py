@@ -57,8 +57,9 @@ def version_facts(store: Store, name: str) -> VersionFacts:
 
 
 def thumbnails(store: Store, versions: list[dict[str, FileRef]]) -> Callable[[str], str | None]:
-    """Return a function from an image's id to its thumbnail as a ``data:`` URI, from the first of ``versions`` that has one."""
-    reports = [_light_reports(store, outputs["reports"]) for outputs in versions if "reports" in outputs]
+    """Return a function from an image's id to its thumbnail as a ``data:`` URI, from the first of ``versions`` that has one whole."""
+    tables = [outputs["reports"] for outputs in versions if "reports" in outputs]
+    reports = [_light_reports(store, table) for table, whole in zip(tables, store.holds_all(tables), strict=True) if whole]
     known: dict[str, str | None] = {}
 
     def find(image_id: str) -> str | None:

@@ -62,6 +62,12 @@ def whole_versions(store: Store, most: int | None = None) -> Iterator[dict[str, 
             logger.warning("store %s: the record of version %d is damaged and passed over", store.uri, number)
 
 
+def latest_outputs(store: Store) -> dict[str, FileRef]:
+    """Return the references of the latest version whose record is whole, by output name; empty where there is none."""
+    latest: dict[str, Any] = next(whole_versions(store), {"outputs": {}})
+    return {name: FileRef(**ref) for name, ref in latest["outputs"].items()}
+
+
 def read_outputs(store: Store, number: int | None = None) -> dict[str, FileRef]:
     """Return the references of a published version, by output name."""
     return {name: FileRef(**ref) for name, ref in read_version(store, number)["outputs"].items()}

@@ -8,7 +8,7 @@ from typing import Any
 from cefm_core.errors import BadItemError
 from cefm_core.tables import image_facts, manifest, rejects, source_listing
 from storage.gates import read_baseline
-from storage.parquet import read_rows, write_rows
+from storage.parquet import read_arrow, read_rows, write_rows
 from storage.refs import FileRef, digest_of, sha256_of
 from storage.source import Source
 from storage.store import Store
@@ -101,8 +101,8 @@ def _unchanged(store: Store, outputs: Outputs) -> int | None:
     before = read_baseline(store, "manifest")
     if outputs.cached or before is None or not store.holds_all([before.table])[0]:
         return None
-    held = {row["row_key"] for row in read_rows(store, before.table)}
-    return sum(row["row_key"] in held for row in read_rows(store, outputs.files["manifest"]))
+    now, held = (set(read_arrow(store, ref)["row_key"].to_pylist()) for ref in (outputs.files["manifest"], before.table))
+    return len(now & held)
 
 
 def _assembly(rows: int, assembled: Any) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from cefm_core.errors import BadItemError
 from storage import keys
 from storage.comparison import thumbnails
 from storage.gates import read_history, write_gates
-from storage.refs import FileRef
-from storage.versions import whole_versions
+from storage.versions import latest_outputs
 from tasks.context import RunContext
 from tasks.source_names import classified_names
 from tasks.stage_task import stage_task
@@ -39,8 +37,7 @@ def gate_page(context: RunContext, gates: list[dict[str, Any]], label: str = "ga
 def _pictures(context: RunContext) -> Callable[[str], str | None]:
     """Return a function from an image's id to a picture of it: the published thumbnail, or a reduced copy of the source image."""
     store = context.open_store()
-    latest = [{name: FileRef(**ref) for name, ref in version["outputs"].items()} for version in islice(whole_versions(store), 1)]
-    published = thumbnails(store, latest)
+    published = thumbnails(store, [latest_outputs(store)])
     names: dict[str, str] = {}
     made: dict[str, str | None] = {}
 

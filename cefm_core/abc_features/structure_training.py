@@ -20,6 +20,7 @@ from cefm_core.abc_features.structure import DOT_FEATURE
 from cefm_core.abc_features.texture import texture_features
 from cefm_core.abc_features.view import make_view
 from cefm_core.config import AbcConfig
+from cefm_core.evaluation.delong import delong_interval
 from cefm_core.imaging.artefacts import find_artefacts
 
 REGULARISATION, FOLDS = 0.02, 5
@@ -68,17 +69,9 @@ def fit(x: np.ndarray, y: np.ndarray, regularisation: float = REGULARISATION) ->
     return weights, float(model.intercept_[0] - weights @ mean)
 
 
-def auc_interval(y: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """Return the AUC and the half of its 95 % interval (DeLong's variance by placements)."""
-    present, absent = scores[y], scores[~y]
-    wins = (present[:, None] > absent[None, :]) + 0.5 * (present[:, None] == absent[None, :])
-    error = 1.96 * np.sqrt(wins.mean(axis=1).var(ddof=1) / len(present) + wins.mean(axis=0).var(ddof=1) / len(absent))
-    return float(wins.mean()), float(error)
-
-
 def auc(y: np.ndarray, scores: np.ndarray) -> str:
     """Return the AUC with its 95 % interval and the counts, as text."""
-    value, error = auc_interval(y, scores)
+    value, error = delong_interval(y, scores)
     return f"{value:.2f} +- {error:.2f} (n {len(y)}, present {int(y.sum())})"
 
 

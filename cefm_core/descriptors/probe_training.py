@@ -19,11 +19,12 @@ import numpy as np
 from cefm_core.abc_features.dataset import load_lesions, read_records
 from cefm_core.abc_features.lesion import find_lesion
 from cefm_core.abc_features.measure import measure_abc
-from cefm_core.abc_features.structure_training import auc_interval, fit, out_of_fold, prevalence_cut
+from cefm_core.abc_features.structure_training import fit, out_of_fold, prevalence_cut
 from cefm_core.abc_features.texture import texture_features
 from cefm_core.abc_features.view import make_view
 from cefm_core.config import AbcConfig
 from cefm_core.descriptors.probes import TABLE, WEIGHTS, Probe, encoder_settings
+from cefm_core.evaluation.delong import delong_interval
 from cefm_core.imaging.artefacts import find_artefacts
 
 REGULARISATION = 1e-3
@@ -142,7 +143,7 @@ def learn(sample: Sample, finding: Finding) -> tuple[Probe, np.ndarray, float, s
     x, y = sample.vectors[rows].astype(np.float64), np.array([record[finding.column] in finding.values for record in records])
     groups = [r.get("lesion_id") or r.get("dup_group") or r["id"] for r in records]
     held_out = out_of_fold(x, y, groups, REGULARISATION)
-    value, half = auc_interval(y, held_out)
+    value, half = delong_interval(y, held_out)
     other = _measurement(sample, finding, rows, y, groups)
     why = _why_not(value - half, other, finding)
     weights, intercept = fit(x, y, REGULARISATION)
@@ -160,11 +161,11 @@ def learn(sample: Sample, finding: Finding) -> tuple[Probe, np.ndarray, float, s
 def _measurement(sample: Sample, finding: Finding, rows: np.ndarray, y: np.ndarray, groups: list[str]) -> tuple[float, float] | None:
     """Return AUC and half interval of the pipeline's own measurement, learned on the same folds where it is learned."""
     if finding.measured == "filters":
-        return auc_interval(y, out_of_fold(sample.filters[rows], y, groups))
+        return delong_interval(y, out_of_fold(sample.filters[rows], y, groups))
     if not finding.measured:
         return None
     values = sample.measured[rows, MEASURED.index(finding.measured)]
-    return auc_interval(y[np.isfinite(values)], values[np.isfinite(values)])
+    return delong_interval(y[np.isfinite(values)], values[np.isfinite(values)])
 
 
 def _why_not(low: float, other: tuple[float, float] | None, finding: Finding) -> str:
@@ -181,7 +182,7 @@ def _outside(sample: Sample, finding: Finding, weights: np.ndarray) -> str:
     column, values = labels[finding.phrase]
     rows = np.array([i for i, record in enumerate(sample.records) if record[PH2]])
     y = np.array([sample.records[i][column] in values for i in rows])
-    return _said(*auc_interval(y, sample.vectors[rows] @ weights))
+    return _said(*delong_interval(y, sample.vectors[rows] @ weights))
 
 
 def _said(value: float, half: float) -> str:

@@ -39,6 +39,17 @@ def _components(target: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple
     return (ranks[:, :m] - within_positive) / n, 1 - (ranks[:, m:] - within_negative) / m
 
 
+def delong_interval(target: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the AUC of a score and the half of its 95 % interval.
+
+    Args:
+        target: Shape (n,), 0 or 1; at least two of either.
+        scores: Shape (n,).
+    """
+    v10, v01 = (part[0] for part in _components(target.astype(np.int64), scores[None].astype(np.float64)))
+    return float(v10.mean()), float(1.96 * np.sqrt(v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01)))
+
+
 def delong_test(target: NDArray[np.int64], score_a: NDArray[np.float64], score_b: NDArray[np.float64]) -> DelongResult:
     """Compare the AUCs of two scores on the same rows.
 

@@ -10,7 +10,7 @@ import json
 import random
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,14 @@ from cefm_core.reports.ledger import Facts
 
 Corruption = Callable[[Facts, Report, random.Random], Report | None]
 _VALUE = re.compile(r"(?<![\w.,-])\d+(?:\.\d+)?(?![\w.-])")
+
+
+def _replaced(report: Report, places: Sequence[tuple[int, str, str]], rng: random.Random) -> Report | None:
+    """Put new words in place of old ones at one of the places (claim, old, new); None where there is none."""
+    if not places:
+        return None
+    index, old, new = rng.choice(places)
+    return _swap(report, index, report.claims[index].text.replace(old, new, 1))
 
 
 def _swap(report: Report, index: int, text: str) -> Report:
@@ -140,10 +148,7 @@ def swapped_scorer(facts: Facts, report: Report, rng: random.Random) -> Report |
     places = [
         (i, old, new) for i, claim in enumerate(report.claims) for old, new in swaps if old in claim.text and "descriptor.1" in claim.facts
     ]
-    if not places:
-        return None
-    index, old, new = places[0]
-    return _swap(report, index, report.claims[index].text.replace(old, new, 1))
+    return _replaced(report, places[:1], rng)
 
 
 def invented_descriptor(facts: Facts, report: Report, rng: random.Random) -> Report | None:
@@ -173,10 +178,7 @@ def negation(facts: Facts, report: Report, rng: random.Random) -> Report | None:
     )
     places = [(i, old, new) for i, claim in enumerate(report.claims) for old, new in turns if old in claim.text]
     places = [place for place in places if not ("report calls" in place[1] and facts["model.p_melanoma"].level is None)]
-    if not places:
-        return None
-    index, old, new = rng.choice(places)
-    return _swap(report, index, report.claims[index].text.replace(old, new, 1))
+    return _replaced(report, places, rng)
 
 
 def unit_change(facts: Facts, report: Report, rng: random.Random) -> Report | None:
