@@ -8,9 +8,10 @@ from typing import Any
 from cefm_core.descriptors.vocabulary import scored_by
 from cefm_core.reports.facts import COLOURS, STRUCTURES, collect_facts
 from cefm_core.reports.ledger import Facts
+from cefm_core.tables.refined_masks import REASONS
 
 _FLAGS = ("blurred", "too_dark", "too_bright", "low_contrast", "hair", "vignette", "ink_or_ruler", "glare")
-_KEPT = ("low_agreement", "area_ratio", "components", "border_contact", "edge_contrast", "no_refiner", "empty_proposal", "identical")
+_KEPT = tuple(reason for reason in REASONS if reason not in ("better_evidence", "empty_mask"))
 _SITES = ("anterior torso", "posterior torso", "head/neck", "upper extremity", "lower extremity", "palms/soles", "other")
 
 

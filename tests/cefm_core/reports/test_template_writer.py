@@ -7,13 +7,19 @@ import pytest
 from cefm_core.errors import ConfigurationError
 from cefm_core.reports.claims import SECTIONS, Report, render_markdown, render_text
 from cefm_core.reports.facts import collect_facts
-from cefm_core.reports.language import languages
+from cefm_core.reports.language import languages, load_language
 from cefm_core.reports.sample_facts import sample_facts
 from cefm_core.reports.template_writer import write_report
+from cefm_core.tables.refined_masks import REASONS
 
 
 def text_of(report, fact_id):
     return next(claim.text for claim in report.claims if fact_id in claim.facts)
+
+
+@pytest.mark.parametrize("code", languages())
+def test_every_reason_to_keep_or_take_a_mask_has_words(code):
+    assert set(REASONS) <= set(load_language(code).reasons)
 
 
 def test_sentences_state_value_interval_and_level(facts):
