@@ -5,6 +5,7 @@ Prefect is imported inside functions: the look before a run comes before its set
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -80,6 +81,8 @@ def _cluster(workers: int) -> Any:
     """
     from distributed import LocalCluster
 
+    # It tells of its end after the process has closed what it would write to.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}, "security": True}
     return LocalCluster(n_workers=workers, threads_per_worker=1, **here)
 
