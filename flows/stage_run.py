@@ -140,7 +140,7 @@ def _work_through(context: RunContext, shard_task: Task[..., Any], plan: Plan) -
 
 def _shards(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> Iterator[PartSummary]:
     """Work through the shards of a plan; yield what each came to, in the order they end."""
-    same = {"context": context, "fingerprint": plan.fingerprint}
+    same = {"context": context, "fingerprint": plan.fingerprint} | ({"beside": plan.beside} if plan.beside else {})
     with shard_runner(context.config.runtime) as runner:
         futures = [
             runner.submit(shard_task, same | {"work": work, "label": f"{shard_task.name}: shard {number} of {len(plan.shards)}"})

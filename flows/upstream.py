@@ -19,8 +19,12 @@ def needed(context: RunContext, inputs: dict[str, FileRef] | None, *names: str) 
     Raises:
         ConfigurationError: One is not there; the message names the stages to run first.
     """
-    found = inputs if inputs is not None else read_outputs(context.open_store())
-    return needed_from(context.store, found, *names)
+    return needed_from(context.store, available(context, inputs), *names)
+
+
+def available(context: RunContext, inputs: dict[str, FileRef] | None) -> dict[str, FileRef]:
+    """Return everything a flow was handed, or all outputs of the latest published version."""
+    return inputs if inputs is not None else read_outputs(context.open_store())
 
 
 def needed_from(store: str, found: dict[str, FileRef], *names: str) -> dict[str, FileRef]:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 _STAGES = [stage.name for stage in STAGES]
 Uri = Annotated[str, AfterValidator(normalise_uri)]
 _local = threading.local()
+_shared: dict[str, tuple[str, Any]] = {}
+_shared_lock = threading.Lock()
 
 
 def _as_tuple(value: Any) -> Any:
@@ -87,3 +89,12 @@ def once_per_thread(key: str, make: Callable[[], T]) -> T:
     if kind not in held or held[kind][0] != key:
         held[kind] = (key, make())
     return held[kind][1]
+
+
+def once_per_process(key: str, make: Callable[[], T]) -> T:
+    """Return what ``make`` made for this key in this process, for all threads: for what none of them changes. Kinds as above."""
+    kind = key.split(":", 1)[0]
+    with _shared_lock:
+        if kind not in _shared or _shared[kind][0] != key:
+            _shared[kind] = (key, make())
+        return _shared[kind][1]  # type: ignore[no-any-return]

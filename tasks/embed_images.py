@@ -6,14 +6,9 @@ from cefm_core.config import CefmConfig
 from cefm_core.tables import embeddings
 from storage.refs import FileRef
 from tasks.context import RunContext, once_per_thread
-from tasks.images import Pictures
-from tasks.row_stage import Output, PartSummary, Row, Rows, RowStage, run_shard
+from tasks.images import Pictures, lesion_inputs
+from tasks.row_stage import Output, PartSummary, Row, RowStage, run_shard
 from tasks.stage_task import stage_task
-
-
-def _inputs(rows: Rows) -> Row:
-    manifest = {name: rows["manifest"][name] for name in ("image_id", "uri", "image_sha256")}
-    return manifest | {name: rows["refined_masks"][name] for name in ("mask_key", "mask_sha256")}
 
 
 def _weights(config: CefmConfig) -> dict[str, str]:
@@ -27,7 +22,7 @@ STAGE = RowStage(
     table=embeddings.TABLE,
     upstream=("manifest", "refined_masks"),
     entries=("cefm_core.alignment.encoder", "cefm_core.tables.embeddings"),
-    inputs=_inputs,
+    inputs=lesion_inputs,
     settings=lambda config: config.embed.model_dump(mode="json", exclude={"weights"}),
     weights=_weights,
 )

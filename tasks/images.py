@@ -14,6 +14,12 @@ from tasks.context import RunContext
 Row = dict[str, Any]
 
 
+def lesion_inputs(rows: dict[str, Row]) -> Row:
+    """Return what decides an image's row where a stage looks at the image and its lesion's refined mask."""
+    manifest = {name: rows["manifest"][name] for name in ("image_id", "uri", "image_sha256")}
+    return manifest | {name: rows["refined_masks"][name] for name in ("mask_key", "mask_sha256")}
+
+
 class Pictures:
     """The images and masks of one run."""
 

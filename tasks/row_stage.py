@@ -64,6 +64,7 @@ class RowStage:
         inputs: Makes, from the joined upstream rows by table name, the values that decide an image's row.
         settings: The settings that decide its outputs, as plain JSON values.
         weights: Digest by name of weight file.
+        beside: Tables that a shard may look things up in to spare work; they decide nothing that the inputs do not.
         objects: Kinds of objects its rows refer to.
         settled: Whether a finished row stands, or is asked for again in the next run.
     """
@@ -75,6 +76,7 @@ class RowStage:
     inputs: Callable[[Rows], Row]
     settings: Callable[[CefmConfig], dict[str, Any]]
     weights: Callable[[CefmConfig], dict[str, str]] = lambda config: {}
+    beside: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     settled: Callable[[Row], bool] = lambda row: True
 
@@ -90,6 +92,7 @@ class Plan(BaseModel):
     fingerprint: str
     expected: FileRef
     shards: list[FileRef]
+    beside: dict[str, FileRef] = {}
     images: int
     missing: int
 
@@ -127,8 +130,7 @@ def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) 
         for values in map(stage.inputs, _joined(store, {name: tables[name] for name in stage.upstream}))
     ]
     asked = {item["row_key"] for item in wanted}
-    anew = context.computes_anew(stage.name)
-    known = set() if anew else _believed(store, stage, print_.digest, asked, context.retry_rejects)
+    known = set() if context.computes_anew(stage.name) else _believed(store, stage, print_.digest, asked, context.retry_rejects)
     missing = [item for item in wanted if item["row_key"] not in known]
     size = _shard_length(len(missing), context.config.runtime)
     return Plan(
@@ -136,6 +138,7 @@ def make_plan(stage: RowStage, context: RunContext, tables: dict[str, FileRef]) 
         fingerprint=print_.digest,
         expected=store.put_work([item["row_key"] for item in wanted]),
         shards=[store.put_work(missing[start : start + size]) for start in range(0, len(missing), size)],
+        beside={name: tables[name] for name in stage.beside if name in tables},
         images=len(wanted),
         missing=len(missing),
     )

@@ -9,12 +9,13 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cefm_core.alignment.encoder_source import BUILTIN_ARCHITECTURE, encoder_digest
 from cefm_core.config import DescriptorConfig, EmbedConfig
 from cefm_core.descriptors.vocabulary import VERSION, find_descriptor
 from cefm_core.digests import file_sha256
@@ -83,20 +84,24 @@ def _probe(row: dict[str, str]) -> Probe:
 
 
 class ProbeScorer:
-    """The probes in use with their encoder; make one with :meth:`load`."""
+    """The probes in use; make one with :meth:`load`. The encoder is loaded when an image comes whose embedding is not at hand."""
 
-    def __init__(
-        self, encoder: Any, weights: np.ndarray, intercepts: np.ndarray, probes: Sequence[Probe], config: DescriptorConfig
-    ) -> None:
-        self._encoder = encoder
-        self._weights = weights
+    def __init__(self, weights: np.ndarray, intercepts: np.ndarray, config: DescriptorConfig, device: str) -> None:
+        self._weights = weights.astype(np.float64)
         self._intercepts = intercepts
-        self._probes = tuple(probes)
+        self._probes = tuple(probe for probe in load_probes() if probe.used)
         self._config = config
+        self._device = device
+
+    @cached_property
+    def _encoder(self) -> Any:
+        from cefm_core.alignment.encoder import Encoder
+
+        return Encoder.load(encoder_settings(), self._device)
 
     @classmethod
     def load(cls, config: DescriptorConfig, device: str = "cpu") -> ProbeScorer:
-        """Load the encoder and the probes that are in use.
+        """Load the probes that are in use.
 
         Args:
             config: How many descriptors are kept.
@@ -107,38 +112,36 @@ class ProbeScorer:
         """
         from safetensors import safe_open
 
-        from cefm_core.alignment.encoder import Encoder
-
         with safe_open(str(WEIGHTS), "np") as file:
             facts = json.loads(file.metadata()["cefm_probes"])
             weights, intercepts = file.get_tensor("weights"), file.get_tensor("intercepts")
-        encoder = Encoder.load(encoder_settings(), device)
-        if facts["encoder_sha256"] != encoder.digest:
+        if facts["encoder_sha256"] != encoder_digest(encoder_settings()):
             raise ConfigurationError(
                 f"descriptors.scorer: the probes {PROBES} belong to another encoder; make them anew "
                 "(python -m cefm_core.descriptors.probe_training), or set descriptors.scorer to clip or none"
             )
-        return cls(encoder, weights, intercepts, [probe for probe in load_probes() if probe.used], config)
+        return cls(weights, intercepts, config, device)
 
-    def log_odds(self, rgb: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """Return the log odds of every finding in use for one image; float64 (probes,).
+    def embed(self, rgb: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Return the embedding that the probes read, float32 (d,): what ``embed_images`` stores where its settings are those of the probes.
 
         Args:
             rgb: uint8 (H, W, 3).
             mask: bool (H, W) of the lesion, or None; a missing or empty one makes the frame stand in for the lesion's crop.
         """
-        vector = self._encoder.embed([rgb], [mask])[0].astype(np.float64)
-        return self._weights.astype(np.float64) @ vector + self._intercepts
+        vector: np.ndarray = self._encoder.embed([rgb], [mask])[0]
+        return vector
 
-    def rank(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray | None]) -> list[dict[str, Any]]:
-        """Score images.
+    def rank(self, vector: np.ndarray) -> dict[str, Any]:
+        """Score one image.
+
+        Args:
+            vector: Its embedding, float32 (d,).
 
         Returns:
-            One row of the ``descriptors`` table an image, without the columns that the row driver fills.
+            A row of the ``descriptors`` table without the columns that the row driver fills.
         """
-        return [self._row(self.log_odds(rgb, mask)) for rgb, mask in zip(images, masks, strict=True)]
-
-    def _row(self, log_odds: np.ndarray) -> dict[str, Any]:
+        log_odds = self._weights @ vector.astype(np.float64) + self._intercepts
         probabilities = np.round(1 / (1 + np.exp(-log_odds)), SCORE_DECIMALS)
         chosen = present(log_odds, self._probes, self._config.top_k)
         return {
@@ -147,7 +150,7 @@ class ProbeScorer:
             "vocabulary_scores": probabilities.tolist(),
             "vocabulary_version": VERSION,
             "scorer": "probes",
-            "model": f"probes {PROBES} on {self._encoder.source.architecture}",
+            "model": f"probes {PROBES} on {BUILTIN_ARCHITECTURE}",
             "weights_sha256": probes_digest(),
             "reason": None,
         }

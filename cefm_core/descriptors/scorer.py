@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cefm_core.alignment.encoder_source import encoder_digest
 from cefm_core.config import DescriptorConfig
 from cefm_core.descriptors.probes import encoder_settings, probes_digest
 from cefm_core.descriptors.vocabulary import VERSION
@@ -34,8 +35,6 @@ def weights_digests(config: DescriptorConfig) -> dict[str, str]:
     if scorer == "clip":
         return {"clip": file_sha256(resolve_weights(config).path)}
     if scorer == "probes":
-        from cefm_core.alignment.encoder_source import encoder_digest
-
         return {"probes": probes_digest(), "encoder": encoder_digest(encoder_settings())}
     return {}
 

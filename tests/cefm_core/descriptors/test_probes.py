@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from cefm_core.alignment.encoder import Encoder
 from cefm_core.config import DescriptorConfig
 from cefm_core.descriptors.probe_training import FLOOR
-from cefm_core.descriptors.probes import Probe, ProbeScorer, load_probes, present
+from cefm_core.descriptors.probes import Probe, ProbeScorer, encoder_settings, load_probes, present
 from cefm_core.descriptors.vocabulary import find_descriptor
 from cefm_core.errors import ConfigurationError
 from cefm_core.tables.descriptors import TABLE
@@ -51,8 +52,9 @@ def test_findings_at_or_above_their_cut_are_present_the_farthest_first():
 def test_rows_fit_the_table_and_do_not_depend_on_batch_mates(scorer):
     images = [picture(seed) for seed in range(3)]
     masks = [None, np.pad(np.ones((60, 80), bool), ((30, 30), (40, 40))), np.zeros((120, 160), bool)]
-    rows = scorer.rank(images, masks)
-    assert rows == [scorer.rank([rgb], [mask])[0] for rgb, mask in zip(images, masks, strict=True)]
+    rows = [scorer.rank(scorer.embed(rgb, mask)) for rgb, mask in zip(images, masks, strict=True)]
+    together = Encoder.load(encoder_settings()).embed(images, masks)
+    assert rows == [scorer.rank(vector) for vector in together], "an embedding that was stored says the same"
     lineage = {"image_sha256": "0", "row_key": "0"}
     assert TABLE.to_arrow([{"image_id": str(i), **row, **lineage} for i, row in enumerate(rows)]).num_rows == 3
     for row in rows:
@@ -80,5 +82,6 @@ def test_a_veil_that_experts_saw_scores_higher_than_where_they_saw_none(scorer, 
         chosen = [record for record in records if record["ph2_blue_whitish_veil"] == answer][:6]
         pictures = [cv2.cvtColor(cv2.imread(str(folder / record["filename"])), cv2.COLOR_BGR2RGB) for record in chosen]
         masks = [cv2.imread(str(folder / record["mask_filename"]), cv2.IMREAD_GRAYSCALE) > 127 for record in chosen]
-        scores[answer] = [row["vocabulary_scores"][position] for row in scorer.rank(pictures, masks)]
+        rows = [scorer.rank(scorer.embed(rgb, mask)) for rgb, mask in zip(pictures, masks, strict=True)]
+        scores[answer] = [row["vocabulary_scores"][position] for row in rows]
     assert np.mean(scores["P"]) > np.mean(scores["A"]) + 0.2
