@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.gallery import show_gallery
 from flows.gate import gate
 from flows.stage_run import FlowResult, run_row_stage, run_shards, timed
 from tasks.assess_images import assess_images
@@ -20,8 +21,10 @@ def prepare_dataset(context: RunContext) -> FlowResult:
     """Build the manifest of a source, segment its lesions and measure them."""
     result = FlowResult()
     _manifest(context, result)
-    for stage in (assess_images, segment_coarse, refine_masks, measure_abc):
+    for stage in (assess_images, segment_coarse, refine_masks):
         run_row_stage(context, result, stage, result.outputs)
+    show_gallery(context, result.outputs)
+    run_row_stage(context, result, measure_abc, result.outputs)
     return result
 
 

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cefm_core.imaging.decode import encode_jpeg
+from cefm_core.imaging.outlines import BEFORE_COLOUR, FOUND_COLOUR, REFERENCE_COLOUR, Colour, outlined
 from cefm_core.segmentation.scores import Estimate, Scores, Summary
 from cefm_core.segmentation.training_data import Image
 
 THUMBNAIL_PX = 320
-REFERENCE_COLOUR = (46, 204, 64)
-FOUND_COLOUR = (255, 65, 54)
-BEFORE_COLOUR = (255, 220, 0)
 FEW = 20
 METRICS = (
     ("dice_mean", "Dice"),
@@ -120,15 +118,8 @@ def _paired(item: PairedImage) -> dict[str, Any]:
     return shown | _outlined(item.rgb, *outlines)
 
 
-def _outlined(rgb: Image, *outlines: tuple[npt.NDArray[np.bool_], tuple[int, int, int]]) -> dict[str, Any]:
+def _outlined(rgb: Image, *outlines: tuple[npt.NDArray[np.bool_], Colour]) -> dict[str, Any]:
     """Return a small JPEG with outlines, base64, and its size."""
-    height, width = rgb.shape[:2]
-    scale = THUMBNAIL_PX / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    for mask, colour in outlines:
-        small = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
-        contours, _ = cv2.findContours(small, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, contours, -1, colour, 2)
-    jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return {"picture": base64.b64encode(jpeg.tobytes()).decode("ascii"), "width": size[0], "height": size[1]}
+    picture = outlined(rgb, *outlines, side_px=THUMBNAIL_PX)
+    height, width = picture.shape[:2]
+    return {"picture": base64.b64encode(encode_jpeg(picture, 85)).decode("ascii"), "width": width, "height": height}

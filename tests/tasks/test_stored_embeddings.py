@@ -2,13 +2,14 @@
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cefm_core.config import CefmConfig, EmbedConfig, RuntimeConfig
 from cefm_core.descriptors.probes import ProbeScorer, encoder_settings
 from cefm_core.imaging.decode import encode_mask_png
-from cefm_core.tables import manifest, refined_masks
-from storage.parquet import read_rows
+from storage import keys
+from storage.parquet import read_rows, table_bytes
 from storage.refs import sha256_of
 from tasks import embed_images, rank_descriptors
 from tasks.context import RunContext
@@ -17,7 +18,7 @@ from tasks.stored_embeddings import StoredEmbeddings
 
 
 class Scene:
-    """Three drawn lesions with masks in a store, embedded."""
+    """Three drawn lesions with masks in a store."""
 
     def __init__(self, folder):
         (folder / "source").mkdir()
@@ -34,18 +35,15 @@ class Scene:
             ref = self.store.put_object("mask", encode_mask_png(mask.astype(bool)), "png")
             rows.append({"image_id": str(number), "uri": f"{number}.png", "image_sha256": sha256_of(data)})
             masks.append({"image_id": str(number), "mask_key": ref.key, "mask_sha256": ref.sha256})
-        self.tables = {"manifest": self.write(manifest.TABLE, rows), "refined_masks": self.write(refined_masks.TABLE, masks)}
-        self.tables["embeddings"] = self.run(embed_images)
+        self.tables = {"manifest": self.write("manifest", rows), "refined_masks": self.write("refined_masks", masks)}
 
-    def write(self, declaration, rows):
+    def write(self, name, rows):
         """Write a table of which only these columns matter here."""
-        import pyarrow as pa
-
-        from storage import keys
-        from storage.parquet import table_bytes
-
         data = table_bytes(pa.Table.from_pylist(rows))
-        return self.store.put(keys.table_key(declaration.name, sha256_of(data)), data)
+        return self.store.put(keys.table_key(name, sha256_of(data)), data)
+
+    def rows(self, name):
+        return read_rows(self.store, self.tables[name])
 
     def run(self, module, **tables):
         stage = module.STAGE
@@ -62,7 +60,9 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    return Scene(tmp_path_factory.mktemp("embeddings"))
+    scene = Scene(tmp_path_factory.mktemp("embeddings"))
+    scene.tables["embeddings"] = scene.run(embed_images)
+    return scene
 
 
 def test_the_probes_say_the_same_without_embedding_again(scene, monkeypatch):
