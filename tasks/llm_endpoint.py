@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from cefm_core.config import CefmConfig
+from cefm_core.config import CefmConfig, ReportConfig
 from cefm_core.errors import ConfigurationError
+from tasks.llm_request import FORMATS, Messages, most_tokens, plain_answer, prompt_estimate, request_body
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Messages = list[dict[str, str]]
 
 UNREACHABLE, REFUSED, BUDGET = "llm_unreachable", "llm_request_refused", "llm_budget"
-# How an endpoint is asked for JSON, strictest first; the first that it accepts serves the rest of the run.
-FORMATS = ("json_schema", "json_object", "plain")
 _TRIES = 5
 _BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 8.0
@@ -35,8 +33,6 @@ _LONGEST_PAUSE_S = 120.0
 _CONNECT_S = 10.0
 # So many answers in a row that did not come, and the run stops asking; fewer where none ever came.
 _PATIENCE, _FIRST_PATIENCE = 8, 3
-# A low estimate, so that a budget is kept also where the endpoint counts no tokens.
-_CHARACTERS_PER_TOKEN = 3
 _RUNS_KEPT = 4
 
 
@@ -66,6 +62,12 @@ class Tokens:
     def total(self) -> int:
         """Tokens used."""
         return self.prompt + self.completion
+
+    def spend(self, answer: dict[str, Any]) -> None:
+        """Count an answer."""
+        self.requests += 1
+        self.prompt += answer["prompt_tokens"]
+        self.completion += answer["completion_tokens"]
 
 
 class Endpoint:
@@ -134,15 +136,13 @@ class Endpoint:
             finally:
                 self.tokens.reserved -= reserved
         self._missed, self._answered = 0, True
-        self.tokens.requests += 1
-        self.tokens.prompt += answer["prompt_tokens"]
-        self.tokens.completion += answer["completion_tokens"]
+        self.tokens.spend(answer)
         return answer
 
     def _reserve(self, messages: Messages) -> int:
         """Set aside what an answer may cost at most, so that requests in flight cannot pass the budget together."""
         budget = self._reports.max_total_tokens
-        expected = _estimate("".join(message["content"] for message in messages)) + self._reports.max_tokens
+        expected = most_tokens(self._reports, prompt_estimate(messages))
         if budget and self.tokens.total + self.tokens.reserved + expected > budget:
             raise NoAnswerError(BUDGET, f"reports.max_total_tokens = {budget} leaves no room for another answer")
         self.tokens.reserved += expected
@@ -190,10 +190,10 @@ class Endpoint:
         """Stop the run where asking on can only fail; the endpoint's own words are left out, they may repeat the key."""
         import openai
 
-        url = self._reports.base_url
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            self._misconfigured = f"reports.base_url {url} refuses the key in {self._reports.api_key_env}; set a valid one"
+            self._misconfigured = refused_key(self._reports)
         elif isinstance(error, openai.NotFoundError):
+            url = self._reports.base_url
             self._misconfigured = f"reports.base_url {url} knows no model {self._reports.llm_model}; mend reports.base_url or llm_model"
         if self._misconfigured is not None:
             raise ConfigurationError(self._misconfigured) from None
@@ -232,14 +232,8 @@ class Endpoint:
             raise ConfigurationError(self._misconfigured)
         start = time.monotonic()
         async with asyncio.timeout(self._deadline_s):
-            reply = await self._completions.create(
-                model=self._reports.llm_model,
-                messages=messages,  # type: ignore[arg-type]  # plain dicts are what is sent
-                max_tokens=self._reports.max_tokens,
-                temperature=self._reports.temperature,
-                **_response_format(FORMATS[form], schema),
-            )
-        return _plain(reply, messages) | {"seconds": round(time.monotonic() - start, 3)}
+            reply = await self._completions.create(**request_body(self._reports, messages, schema, FORMATS[form]))
+        return plain_answer(reply, prompt_estimate(messages)) | {"seconds": round(time.monotonic() - start, 3)}
 
 
 _lock = threading.Lock()
@@ -260,31 +254,9 @@ def endpoint_of(run_id: str, config: CefmConfig) -> Endpoint:
         return _endpoints[run_id]
 
 
-def _response_format(form: str, schema: dict[str, Any]) -> dict[str, Any]:
-    if form == "json_schema":
-        return {"response_format": {"type": "json_schema", "json_schema": {"name": "report", "strict": True, "schema": schema}}}
-    return {"response_format": {"type": "json_object"}} if form == "json_object" else {}
-
-
-def _plain(reply: Any, messages: Messages) -> dict[str, Any]:
-    """Take content and counts out of a reply; reasoning fields stay behind."""
-    choices = getattr(reply, "choices", None)
-    if not choices:
-        raise ValueError("the reply holds no choices")
-    message, usage = getattr(choices[0], "message", None), getattr(reply, "usage", None)
-    content = getattr(message, "content", None)
-    content = content if isinstance(content, str) else None
-    prompt, completion = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    return {
-        "content": content,
-        "finish_reason": getattr(choices[0], "finish_reason", None),
-        "prompt_tokens": prompt if isinstance(prompt, int) else _estimate("".join(each["content"] for each in messages)),
-        "completion_tokens": completion if isinstance(completion, int) else _estimate(content or ""),
-    }
-
-
-def _estimate(text: str) -> int:
-    return len(text) // _CHARACTERS_PER_TOKEN + 1
+def refused_key(config: ReportConfig) -> str:
+    """Return what is said where the endpoint refuses the key; never the key."""
+    return f"reports.base_url {config.base_url} refuses the key in {config.api_key_env}; set a valid one"
 
 
 def _retry_after(headers: Any) -> float | None:

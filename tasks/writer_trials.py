@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from cefm_core.config import CefmConfig
 from storage.store import Store
 from tasks.llm_endpoint import endpoint_of
-from tasks.write_reports import LlmWriter, TemplateWriter
+from tasks.llm_writer import LlmWriter
+from tasks.write_reports import TemplateWriter
 
 if TYPE_CHECKING:
     from cefm_core.reports.facts import Facts

@@ -12,7 +12,8 @@ from cefm_core.reports.template_writer import write_report
 from storage.store import Store
 from tasks import llm_endpoint
 from tasks.llm_endpoint import endpoint_of
-from tasks.write_reports import LlmWriter, _settled
+from tasks.llm_writer import LlmWriter
+from tasks.write_reports import _settled
 from tests.tasks.llm_servers import FaultyServer, Oracle, Reply, content_of, ledger_of
 
 LEDGERS = [ledger_of(f"image-{n:02d}", (n + 1) / 100) for n in range(20)]

@@ -15,8 +15,9 @@ from cefm_core.reports.compare_view import Comparison, comparison_csv
 from cefm_core.reports.template_writer import write_report
 from cefm_core.reports.writer_score import score_writer
 from storage.store import Store
-from tasks.llm_endpoint import FORMATS, endpoint_of
-from tasks.write_reports import LlmWriter
+from tasks.llm_endpoint import endpoint_of
+from tasks.llm_request import FORMATS
+from tasks.llm_writer import LlmWriter
 from tasks.writer_trials import try_writer
 from tests.tasks.llm_servers import ledger_of, small_model
 
