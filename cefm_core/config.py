@@ -214,6 +214,7 @@ class ReportConfig(Settings):
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature")
     attempts: int = Field(2, ge=1, le=5, description="Answers asked for before the template text stands")
     max_total_tokens: int = Field(0, ge=0, description="Tokens a run may use; then the template text stands. 0 sets no limit")
+    batch: bool = Field(False, description="Ask through the provider's batch interface: cheaper, answers come within a day")
 
 
 class GatesConfig(Settings):
@@ -246,6 +247,10 @@ class RuntimeConfig(Settings):
     max_reject_share: float = Field(0.5, ge=0, le=1, description="Share of rejects above which a gate stops the run")
     llm_concurrency: int = Field(4, ge=1, description="LLM requests in flight")
     llm_timeout_s: float = Field(120, gt=0, description="Total deadline of one LLM request, in seconds")
+    llm_batch_poll_s: float = Field(30, gt=0, description="Time between two looks at a batch of LLM requests, in seconds")
+    llm_batch_wait_s: float = Field(
+        90_000, gt=0, description="How long a run waits for its batches, in seconds; then it stops, and running again goes on waiting"
+    )
 
 
 class CefmConfig(Settings):

@@ -85,7 +85,12 @@ def timed(result: FlowResult, name: str) -> Iterator[Callable[..., None]]:
 
 
 def run_row_stage(
-    context: RunContext, result: FlowResult, shard_task: Task[..., Any], tables: dict[str, FileRef], note: str = ""
+    context: RunContext,
+    result: FlowResult,
+    shard_task: Task[..., Any],
+    tables: dict[str, FileRef],
+    note: str = "",
+    beforehand: Task[..., Any] | None = None,
 ) -> FileRef:
     """Run an image-by-image stage to its published, checked table.
 
@@ -95,10 +100,11 @@ def run_row_stage(
         shard_task: The stage's task; its name is the stage's.
         tables: Tables by name, at least those the stage reads.
         note: Why the stage does less than its name says, or "".
+        beforehand: A task that is shown the work lists of all missing shards before the first of them starts, or None.
     """
     name = shard_task.name
     with timed(result, name) as report:
-        plan, published = run_shards(context, shard_task, tables)
+        plan, published = run_shards(context, shard_task, tables, beforehand)
         table = published.table
         gate(context, result, table_of(name), table, published.rows, published.rejected, published.causes)
         result.outputs[table_of(name)] = table
@@ -108,11 +114,15 @@ def run_row_stage(
     return table
 
 
-def run_shards(context: RunContext, shard_task: Task[..., Any], tables: dict[str, FileRef]) -> tuple[Plan, Published]:
+def run_shards(
+    context: RunContext, shard_task: Task[..., Any], tables: dict[str, FileRef], beforehand: Task[..., Any] | None = None
+) -> tuple[Plan, Published]:
     """Plan a stage, work through its missing shards and gather its table."""
     name = shard_task.name
     plan = plan_rows.submit(context, name, tables, label=f"{name}: plan").result()
     if plan.shards:
+        if beforehand is not None:
+            _see_beforehand(context, beforehand, plan)
         _work_through(context, shard_task, plan)
     published = publish_table.submit(context, name, plan, label=f"{name}: publish {plan.images} images").result()
     return plan, published
@@ -123,6 +133,13 @@ def table_of(stage: str) -> str:
     from tasks.rows import row_stage
 
     return row_stage(stage).table.name
+
+
+def _see_beforehand(context: RunContext, task: Task[..., Any], plan: Plan) -> None:
+    said = f"{plan.stage}: {task.name}, {plan.missing} images"
+    rename_run(f"{flow_name()} {context.title}: {task.name}")
+    PROGRESS.info(said)
+    task.submit(context, plan.shards, label=said).result()
 
 
 def _work_through(context: RunContext, shard_task: Task[..., Any], plan: Plan) -> None:

@@ -11,6 +11,7 @@ from flows.upstream import available, needed_from
 from storage.refs import FileRef
 from tasks.collect_corrections import collect_corrections
 from tasks.context import RunContext
+from tasks.llm_batch import ask_in_batch
 from tasks.rank_descriptors import STAGE as RANKING
 from tasks.rank_descriptors import rank_descriptors
 from tasks.write_reports import STAGE, fallback_note
@@ -35,6 +36,8 @@ def write_reports(context: RunContext, inputs: dict[str, FileRef] | None = None)
     corrections = collect_corrections.submit(context, tables["manifest"]).result()
     gate(context, result, "corrections", corrections.files["corrections"], corrections.summary["images"])
     result.outputs |= corrections.files
-    reports = run_row_stage(context, result, write, tables | {"descriptors": descriptors} | corrections.files)
+    settings = context.config.reports
+    in_batch = ask_in_batch if settings.writer == "openai" and settings.batch else None
+    reports = run_row_stage(context, result, write, tables | {"descriptors": descriptors} | corrections.files, beforehand=in_batch)
     result.stages[-1].note = fallback_note(context.open_store(), reports)
     return result

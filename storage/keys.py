@@ -4,7 +4,7 @@ objects/<kind>/<aa>/<sha256>.<suffix>   masks, overlays, figures, pages, checkpo
 tables/<table>/<sha256>.parquet         whole tables
 rows/<stage>/<fingerprint>/<sha256>     finished parts of a stage: a table part and a record that commits it
 fingerprints/<stage>/<fingerprint>.json what a stage's outputs depend on besides its inputs
-cache/<stage>/<key>.json                outputs of a stage that works on whole tables
+cache/<stage>/<key>.json                outputs of a stage that works on whole tables; answers of a language model, and its batches
 work/<sha256>.json                      work lists of shards
 runs/<run_id>/                          run record and report site
 published/<number>.json                 versions; the highest number is the latest
@@ -35,9 +35,14 @@ def fingerprint_key(stage: str, fingerprint: str) -> str:
     return f"fingerprints/{stage}/{fingerprint}.json"
 
 
+def cache_folder(stage: str) -> str:
+    """Folder of the records of a whole-table stage."""
+    return f"cache/{stage}"
+
+
 def cache_key(stage: str, key: str) -> str:
     """Key of the record of a whole-table stage."""
-    return f"cache/{stage}/{key}.json"
+    return f"{cache_folder(stage)}/{key}.json"
 
 
 def work_key(sha256: str) -> str:

@@ -1,4 +1,5 @@
-"""An OpenAI-compatible endpoint as one run sees it: slots, deadlines, retries, tokens. The only module that imports ``openai``.
+"""An OpenAI-compatible endpoint as one run sees it: slots, deadlines, retries, tokens. Only this module and ``tasks/llm_batch_api.py``
+import ``openai``.
 
 What is asked, and whether an answer may be published, does not belong here.
 """

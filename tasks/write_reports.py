@@ -45,10 +45,10 @@ def _inputs(rows: Rows) -> Row:
 
 
 def _settings(config: CefmConfig) -> dict[str, Any]:
-    """The model, the prompt and the sampling decide a text; the endpoint's address, the key's name and the budget do not."""
+    """The model, the prompt and the sampling decide a text; the endpoint's address, the key's name, the budget and the way there do not."""
     if config.reports.writer == "template":
         return config.reports.model_dump(mode="json", include={"writer", "language"})
-    return config.reports.model_dump(mode="json", exclude={"base_url", "api_key_env", "max_total_tokens"})
+    return config.reports.model_dump(mode="json", exclude={"base_url", "api_key_env", "max_total_tokens", "batch"})
 
 
 def _settled(row: Row) -> bool:

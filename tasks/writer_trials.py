@@ -70,7 +70,7 @@ def _trial(writer: LlmWriter, whole: Facts, given: Facts) -> Trial:
         Report(parsed.claims, written.report.language) if parsed.ok else None,
         parsed.code,
         written.status == "fallback",
-        answers[0].get("seconds", 0.0),
+        answers[0].get("seconds"),
         sum(answer["prompt_tokens"] for answer in answers),
         sum(answer["completion_tokens"] for answer in answers),
     )

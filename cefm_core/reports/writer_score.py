@@ -30,7 +30,7 @@ class Trial:
         report: Its first answer, or None where it was none.
         failure: Why it was none, e.g. ``llm_not_json``; or None.
         fallback: Whether, after all answers asked for, the template's text would stand.
-        seconds: Time of the first answer.
+        seconds: Time of the first answer, or None where it was not timed (none came, or it came in a batch).
         prompt_tokens: Tokens asked with, over all answers; 0 for the template.
         completion_tokens: Tokens answered with, over all answers.
     """
@@ -40,7 +40,7 @@ class Trial:
     report: Report | None
     failure: str | None = None
     fallback: bool = False
-    seconds: float = 0.0
+    seconds: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -101,6 +101,7 @@ def score_writer(writer: str, selection: str, trials: Sequence[Trial], price: tu
     codes = Counter(code for trial, verdict in zip(trials, own, strict=True) for code in _objections(trial, verdict))
     prompt, completion = (sum(tokens) / len(trials) for tokens in _tokens(trials))
     written = [trial.report for trial in trials if trial.report is not None]
+    timed = [trial.seconds for trial in trials if trial.seconds is not None]
     return WriterScore(
         writer=writer,
         selection=selection,
@@ -113,7 +114,7 @@ def score_writer(writer: str, selection: str, trials: Sequence[Trial], price: tu
         publishable=mean([float(v is not None and v.ok) for v in own]),
         fallback=mean([float(trial.fallback) for trial in trials]),
         words=mean([float(len(render_text(report).split())) for report in written]),
-        seconds=median([trial.seconds for trial in trials]) if any(trial.seconds for trial in trials) else None,
+        seconds=median(timed) if any(timed) else None,
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost=None if price is None else 1000 * (prompt * price[0] + completion * price[1]) / 1e6,

@@ -8,7 +8,7 @@ import pytest
 from tests.architecture.sources import ROOT, imported, modules
 
 ONLY_IN = {
-    "openai": {"tasks/llm_endpoint.py"},
+    "openai": {"tasks/llm_endpoint.py", "tasks/llm_batch_api.py"},
     "great_expectations": {"tasks/check_table.py"},
 }
 HEAVY = {

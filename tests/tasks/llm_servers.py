@@ -1,10 +1,11 @@
-"""Servers on 127.0.0.1 that speak the chat completions protocol: one that misbehaves as told, and a real small model."""
+"""Servers on 127.0.0.1 that speak the chat completions protocol: two that misbehave as told, one of them with batches; a small model."""
 
 import json
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -31,6 +32,7 @@ class Reply:
         hang: Accept and never answer.
         cut: Close the connection without a reply.
         usage: Whether tokens are counted.
+        raw: Whether ``body`` stands for bytes (Latin-1).
     """
 
     content: str | None = None
@@ -44,6 +46,7 @@ class Reply:
     hang: bool = False
     cut: bool = False
     usage: bool = True
+    raw: bool = False
 
 
 class FaultyServer:
@@ -118,7 +121,9 @@ class FaultyServer:
                 if reply.hang or reply.cut:
                     self.close_connection = True
                     return
-                data = (reply.body if reply.body is not None else json.dumps(_completion(reply))).encode()
+                data = (reply.body if reply.body is not None else json.dumps(_completion(reply))).encode(
+                    "latin-1" if reply.raw else "utf-8"
+                )
                 self.send_response(reply.status)
                 for name, value in {"content-type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
@@ -137,6 +142,116 @@ class FaultyServer:
                 pass
 
         return Handler
+
+
+class BatchServer(FaultyServer):
+    """Also takes files of requests and answers them in batches; ``requests`` holds only what is asked live.
+
+    Attributes:
+        uploads: Bodies and headers of all uploads, as they were sent.
+        batches: The batches, in order of creation.
+        calls: ``(method, path)`` of all calls but live ones.
+        hold: While true, batches stay in progress.
+        ending: What a batch ends as.
+        share: Share of its requests that are answered before it ends.
+        fault: Called with method and path before a call; a Reply is sent in its place.
+        losing: Called with method and path after a call; true cuts the connection in place of its answer.
+        more: Further lines of each file of answers.
+    """
+
+    def __init__(self, script):
+        self.uploads: list[bytes] = []
+        self.batches: list[dict] = []
+        self.calls: list[tuple[str, str]] = []
+        self.files: dict[str, bytes] = {}
+        self.hold = False
+        self.ending, self.share = "completed", 1.0
+        self.fault = self.losing = lambda method, path: None
+        self.more: list[bytes] = []
+        super().__init__(script)
+
+    def lines(self, number=0):
+        """Return the requests of an upload."""
+        return [json.loads(line) for line in self.files[self.batches[number]["input_file_id"]].splitlines()]
+
+    def _create(self, asked):
+        batch = {"id": f"batch_{len(self.batches)}", "object": "batch", "endpoint": asked["endpoint"], "status": "validating"}
+        batch |= {"input_file_id": asked["input_file_id"], "completion_window": asked["completion_window"], "created_at": 1}
+        total = len(self.files[batch["input_file_id"]].splitlines())
+        self.batches.append(batch | {"request_counts": {"total": total, "completed": 0, "failed": 0}})
+        return self.batches[-1]
+
+    def _look(self, batch):
+        if batch["status"] in ("validating", "in_progress"):
+            batch["status"] = "in_progress" if self.hold or batch["status"] == "validating" else self.ending
+            if batch["status"] == self.ending:
+                self._finish(batch)
+        return batch
+
+    def _finish(self, batch):
+        requests = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        good, bad = [], []
+        for number, request in enumerate(requests):
+            entry = {"id": f"r{number}", "custom_id": request["custom_id"], "response": None, "error": None}
+            if number >= self.share * len(requests):
+                bad.append(entry | {"error": {"code": "batch_expired", "message": "too late"}})
+                continue
+            reply = self.script(request["body"], number)
+            entry["response"] = {"status_code": reply.status, "request_id": "1", "body": _completion(reply)}
+            (good if reply.status == 200 else bad).append(entry)
+        good.reverse()  # the order of answers is not that of requests
+        if self.ending == "failed":
+            batch["errors"] = {"object": "list", "data": [{"code": "token_limit_exceeded", "message": "no"}]}
+            return
+        for name, lines in (("output", [*map(_line, good), *self.more]), ("error", list(map(_line, bad)))):
+            if lines:
+                batch[f"{name}_file_id"] = f"{name}_{batch['id']}"
+                self.files[batch[f"{name}_file_id"]] = b"\n".join(lines) + b"\n"
+        batch["request_counts"] |= {"completed": len(good), "failed": len(bad)}
+
+    def answer(self, method, path, body, headers):
+        """Do a call on files or batches; return what is sent, or None where there is no such thing."""
+        kind, *rest = path.removeprefix("/v1/").split("?")[0].split("/")
+        if kind == "files" and method == "POST":
+            parts = message_from_bytes(b"content-type: " + headers["content-type"].encode() + b"\r\n\r\n" + body).get_payload()
+            self.uploads.append(str(headers).encode() + body)
+            name = f"file_{len(self.uploads)}"
+            self.files[name] = next(part.get_payload(decode=True) for part in parts if part.get_filename())
+            return {"id": name, "object": "file", "purpose": "batch", "filename": "f", "bytes": 1, "created_at": 1, "status": "processed"}
+        if kind == "files":
+            return self.files.get(rest[0])
+        if not rest:
+            return self._create(json.loads(body)) if method == "POST" else {"object": "list", "data": self.batches[::-1], "has_more": False}
+        found = [batch for batch in self.batches if batch["id"] == rest[0]]
+        return self._look(found[0]) if found else None
+
+    def _handler(server):
+        class Handler(FaultyServer._handler(server)):
+            def do_POST(self):
+                if self.path.endswith("/chat/completions"):
+                    super().do_POST()
+                else:
+                    self._call("POST", self.rfile.read(int(self.headers["content-length"])))
+
+            def do_GET(self):
+                self._call("GET", b"")
+
+            def _call(self, method, body):
+                with server._lock:
+                    server.calls.append((method, self.path))
+                    reply = server.fault(method, self.path)
+                    if reply is None:
+                        found = server.answer(method, self.path, body, self.headers)
+                        text = found.decode("latin-1") if isinstance(found, bytes) else json.dumps(found)
+                        reply = Reply("none", status=404) if found is None else Reply(body=text, raw=isinstance(found, bytes))
+                        reply.cut = bool(server.losing(method, self.path))
+                self._reply(reply)
+
+        return Handler
+
+
+def _line(entry):
+    return json.dumps(entry).encode()
 
 
 def _completion(reply):

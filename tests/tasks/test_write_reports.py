@@ -46,10 +46,10 @@ def corrections_row(*made):
 class Bench:
     """Three images as the stages before left them."""
 
-    def __init__(self, folder, server_url, writer="openai", **runtime):
+    def __init__(self, folder, server_url, writer="openai", reports=None, **runtime):
         (folder / "source").mkdir(exist_ok=True)
         self.store = Store.open(str(folder / "store"))
-        settings = {"writer": writer, "base_url": server_url, "llm_model": "m"}
+        settings = {"writer": writer, "base_url": server_url, "llm_model": "m", **(reports or {})}
         config = CefmConfig.model_validate({"reports": settings, "runtime": {"batch_size": 2, **runtime}})
         self.context = RunContext(store=str(folder / "store"), source=str(folder / "source"), config=config)
         self.folder = folder
