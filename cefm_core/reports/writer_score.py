@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from cefm_core.reports.bert_score import BertScorer
 from cefm_core.reports.checker import check_report
 from cefm_core.reports.claims import Report, render_text
 from cefm_core.reports.estimates import Estimate, mean, ratio
 from cefm_core.reports.ledger import Facts
+from cefm_core.reports.template_writer import write_report
 from cefm_core.reports.verdict import CONTRADICTIONS, Verdict
 
 KEY_FACTS = ("abc.asymmetry_score", "abc.border_score", "abc.colour_count", "model.p_melanoma")
@@ -65,6 +67,7 @@ class WriterScore:
         prompt_tokens: Tokens asked with, a report.
         completion_tokens: Tokens answered with, a report.
         cost: Cost of 1000 reports in the currency of the prices given, or None.
+        bert_score: BERTScore F1 with the template's text on what the writer was given, or None where it was not asked for.
         objections: Commonest objections with their counts.
     """
 
@@ -83,10 +86,13 @@ class WriterScore:
     prompt_tokens: float
     completion_tokens: float
     cost: float | None
+    bert_score: Estimate | None
     objections: tuple[tuple[str, int], ...]
 
 
-def score_writer(writer: str, selection: str, trials: Sequence[Trial], price: tuple[float, float] | None = None) -> WriterScore:
+def score_writer(
+    writer: str, selection: str, trials: Sequence[Trial], price: tuple[float, float] | None = None, bert: BertScorer | None = None
+) -> WriterScore:
     """Score the answers of a writer.
 
     Args:
@@ -94,6 +100,7 @@ def score_writer(writer: str, selection: str, trials: Sequence[Trial], price: tu
         selection: What it was given.
         trials: One a ledger.
         price: Price of a million tokens asked with and answered with, or None.
+        bert: Judges nearness to the template's text, or None.
     """
     own = [check_report(trial.given, trial.report) if trial.report else None for trial in trials]
     whole = [check_report(trial.whole, trial.report) if trial.report else None for trial in trials]
@@ -118,12 +125,18 @@ def score_writer(writer: str, selection: str, trials: Sequence[Trial], price: tu
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost=None if price is None else 1000 * (prompt * price[0] + completion * price[1]) / 1e6,
+        bert_score=None if bert is None else mean([_nearness(bert, trial) for trial in trials if trial.report is not None]),
         objections=tuple(codes.most_common(6)),
     )
 
 
 def _tokens(trials: Sequence[Trial]) -> tuple[list[int], list[int]]:
     return [trial.prompt_tokens for trial in trials], [trial.completion_tokens for trial in trials]
+
+
+def _nearness(bert: BertScorer, trial: Trial) -> float:
+    assert trial.report is not None
+    return bert.f1(render_text(trial.report), render_text(write_report(trial.given, trial.report.language)))
 
 
 def _contradictions(verdict: Verdict | None) -> int:

@@ -33,6 +33,7 @@ class Request:
         invented: Take invented ledgers instead of the store's.
         prices: ``MODEL=IN,OUT`` per million tokens.
         out: Folder for ``writers.html`` and ``writers.csv``.
+        bert_score: Folder of a language model for BERTScore, or None.
     """
 
     writers: tuple[str, ...]
@@ -41,6 +42,7 @@ class Request:
     invented: bool
     prices: tuple[str, ...]
     out: Path
+    bert_score: Path | None = None
 
 
 def compare_writers(store: str, request: Request, config: CefmConfig, as_json: bool) -> None:
@@ -49,6 +51,7 @@ def compare_writers(store: str, request: Request, config: CefmConfig, as_json: b
     Raises:
         ConfigurationError: A writer, price or selection is not understood, or a key is missing.
     """
+    from cefm_core.reports.bert_score import BertScorer
     from cefm_core.reports.compare_view import Comparison, comparison_csv, comparison_view
     from cefm_core.reports.pages import comparison_page
     from cefm_core.reports.selections import SELECTIONS
@@ -60,6 +63,7 @@ def compare_writers(store: str, request: Request, config: CefmConfig, as_json: b
         raise ConfigurationError(f"--given {unknown[0]}: give {', '.join(SELECTIONS)}")
     writers = {spec.split("@")[0]: _settings(spec, config) for spec in request.writers}
     prices = dict(_price(text) for text in request.prices)
+    bert = BertScorer.load(request.bert_score) if request.bert_score else None
     opened = Store.open(store)
     ledgers = _ledgers(opened, request)
     scores, trials, run_id = [], [], new_run_id()
@@ -67,7 +71,7 @@ def compare_writers(store: str, request: Request, config: CefmConfig, as_json: b
         for selection in request.selections:
             say(f"{name}, {selection}: {len(ledgers)} ledgers")
             trials.append(tuple(try_writer(opened, settings, f"{run_id}-{name}", ledgers, selection)))
-            scores.append(score_writer(name, selection, trials[-1], prices.get(name)))
+            scores.append(score_writer(name, selection, trials[-1], prices.get(name), bert))
     source = "invented ledgers" if request.invented else f"version {latest_number(opened)} of the store"
     comparison = Comparison(tuple(scores), tuple(trials), source)
     request.out.mkdir(parents=True, exist_ok=True)
