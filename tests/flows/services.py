@@ -10,16 +10,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = "import sys; from flows.server import ensure_server; print(ensure_server(), flush=True); sys.stdin.readline()"
 _FOREIGN = ("PREFECT", "CEFM", "AWS")
 
 QUICK = (
-    "refine.refiner=none", "alignment.seeds=[1]", "alignment.epochs=2", "alignment.classifier_epochs=2",
+    "coarse.second=none", "refine.refiner=none", "alignment.seeds=[1]", "alignment.epochs=2", "alignment.classifier_epochs=2",
     "evaluation.bootstrap_samples=100", "runtime.shard_size=16",
 )  # fmt: skip
 
@@ -33,10 +35,15 @@ def clean_environment(**extra: str) -> dict[str, str]:
 @cache
 def prefect_environment() -> dict[str, str]:
     """Environment of commands that use the session's own Prefect server, which this starts."""
+    return start_prefect()
+
+
+def start_prefect(**variables: str) -> dict[str, str]:
+    """Start a Prefect server under further variables; return the environment of commands that use it. It ends with the session."""
     home = Path(tempfile.mkdtemp(prefix="cefm-home-"))
     process = subprocess.Popen(
         [sys.executable, "-c", _SERVER],
-        env=clean_environment(CEFM_HOME=str(home)),
+        env=clean_environment(CEFM_HOME=str(home), **variables),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -104,6 +111,61 @@ class S3Server:
             *(f"-{name}.port={port}" for name, port in self._ports.items()),
             *(f"-{name}.port.grpc={port}" for name, port in self._grpc.items()),
         ]  # fmt: skip
+
+
+class PostgresServer:
+    """A real PostgreSQL server on 127.0.0.1, which can be killed and started again on the same data."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="cefm-postgres-"))
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        # It refuses to run as root.
+        self._as: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
+        if self._as:
+            shutil.chown(self._folder, "nobody", "nogroup")
+        command = [_postgres("initdb"), "-D", str(self._folder / "data"), "-U", "cefm", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(command, cwd=self._folder, check=True, capture_output=True, **self._as)
+
+    @property
+    def url(self) -> str:
+        """Connection of Prefect's server."""
+        return f"postgresql+asyncpg://cefm@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self._folder / "postgres.log").open("ab") as log:
+            command = [_postgres("postgres"), "-D", str(self._folder / "data"), "-h", "127.0.0.1", "-p", str(self._port), "-k", ""]
+            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **self._as)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                return
+            time.sleep(0.1)
+        raise RuntimeError((self._folder / "postgres.log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """End it at once, with every connection and every open transaction."""
+        assert self._process is not None
+        kill_tree(self._process.pid)
+        self._process.wait(30)
+
+    def end(self) -> None:
+        """Stop it and remove its folder."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def has_postgres() -> bool:
+    """Return whether a PostgreSQL server is installed."""
+    return bool(_postgres("initdb") and _postgres("postgres"))
+
+
+def _postgres(program: str) -> str:
+    """Return the path of a program of PostgreSQL: on the PATH, or where Debian puts it; "" where there is none."""
+    return shutil.which(program) or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))), "")
 
 
 def kill_tree(root: int) -> None:

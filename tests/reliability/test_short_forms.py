@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.reliability import changes, hostile_images, kills, races, replies, same_bytes, store_faults
+from tests.flows.services import has_postgres
+from tests.reliability import changes, databases, hostile_images, kills, races, replies, same_bytes, store_faults
 
 
 @pytest.mark.flow
@@ -34,3 +35,9 @@ def test_after_a_kill_the_same_command_leaves_the_same_store():
 @pytest.mark.flow
 def test_another_number_of_workers_gives_the_same_bytes():
     assert same_bytes.find(seed=2, count=1).failures == []
+
+
+@pytest.mark.flow
+@pytest.mark.skipif(not has_postgres(), reason="no PostgreSQL server is installed")
+def test_four_runs_at_once_finish_also_when_the_database_goes_away():
+    assert databases.find(seed=2, count=2).failures == []
