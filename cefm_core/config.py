@@ -248,9 +248,7 @@ class RuntimeConfig(Settings):
     llm_concurrency: int = Field(4, ge=1, description="LLM requests in flight")
     llm_timeout_s: float = Field(120, gt=0, description="Total deadline of one LLM request, in seconds")
     llm_batch_poll_s: float = Field(30, gt=0, description="Time between two looks at a batch of LLM requests, in seconds")
-    llm_batch_wait_s: float = Field(
-        90_000, gt=0, description="How long a run waits for its batches, in seconds; then it stops, and running again goes on waiting"
-    )
+    llm_batch_wait_s: float = Field(90_000, gt=0, description="Longest wait for batches, in seconds; then the run stops; again: waits on")
 
 
 class CefmConfig(Settings):
