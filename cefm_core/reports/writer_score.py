@@ -125,7 +125,7 @@ def score_writer(
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost=None if price is None else 1000 * (prompt * price[0] + completion * price[1]) / 1e6,
-        bert_score=None if bert is None else mean([_nearness(bert, trial) for trial in trials if trial.report is not None]),
+        bert_score=None if bert is None else mean([_nearness(bert, trial.given, trial.report) for trial in trials if trial.report]),
         objections=tuple(codes.most_common(6)),
     )
 
@@ -134,9 +134,8 @@ def _tokens(trials: Sequence[Trial]) -> tuple[list[int], list[int]]:
     return [trial.prompt_tokens for trial in trials], [trial.completion_tokens for trial in trials]
 
 
-def _nearness(bert: BertScorer, trial: Trial) -> float:
-    assert trial.report is not None
-    return bert.f1(render_text(trial.report), render_text(write_report(trial.given, trial.report.language)))
+def _nearness(bert: BertScorer, given: Facts, report: Report) -> float:
+    return bert.f1(render_text(report), render_text(write_report(given, report.language)))
 
 
 def _contradictions(verdict: Verdict | None) -> int:
