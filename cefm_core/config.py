@@ -55,9 +55,12 @@ class QualityConfig(Settings):
 
 
 class CoarseConfig(Settings):
-    """segment_coarse: UltraLight VM-UNet and the clean-up of its masks."""
+    """segment_coarse: UltraLight VM-UNet, a second network where it is unsure, and the clean-up of the masks."""
 
     weights: str = Field("builtin", description="`builtin`, or the path of a safetensors file")
+    second: Literal["auto", "litemedsam", "none"] = Field("auto", description="Second network, see refinement; auto = where installed")
+    second_weights: str = Field("builtin", description="Weights of that decoder: `builtin`, or the path of a safetensors file")
+    second_below: float = Field(0.95, ge=0, le=1, description="Confidence of the first network below which the second is asked; 1 = always")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability at which a pixel is lesion")
     test_time_augmentation: bool = Field(False, description="Average over four flips")
     min_component_share: float = Field(0.002, ge=0, lt=1, description="Components below this share of the image are removed")
@@ -78,7 +81,7 @@ class RefineConfig(Settings):
     negative_points: int = Field(4, ge=0, le=16, description="Negative points outside the lesion")
     negative_margin: float = Field(0.15, ge=0, description="Distance of negative points from the lesion, as a share of its box diagonal")
     max_coarse_confidence: float = Field(
-        0.94, ge=0, le=1, description="Coarse masks surer than this are kept without asking the backend; 1 = every mask is refined"
+        0.92, ge=0, le=1, description="Coarse masks surer than this are kept without asking the backend; 1 = every mask is refined"
     )
     min_agreement: float = Field(0.8, ge=0, le=1, description="Least Dice between refined and coarse mask for acceptance")
     max_area_ratio: float = Field(1.3, ge=1, description="Largest ratio of refined to coarse area, either way")

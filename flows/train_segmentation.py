@@ -1,6 +1,7 @@
 """train_segmentation: train the coarse network, or score its weights on held-out images.
 
     python -m flows.train_segmentation train METADATA.csv --out WEIGHTS.safetensors --checkpoint FILE.pt [--cache FILE.npz]
+    python -m flows.train_segmentation decoder METADATA.csv --out WEIGHTS.safetensors --work FOLDER
     python -m flows.train_segmentation evaluate METADATA.csv --split val [--weights WEIGHTS.safetensors]
 
 An interrupted training goes on from its checkpoint when the same command is given again. The loop itself is in the core.
@@ -53,8 +54,33 @@ def train_weights(
         checkpoint=checkpoint,
         progress=lambda row: logger.info("%s", json.dumps(row)),
     )
-    digest = save_weights(out, trained.tensors, trained.facts | origin)
+    digest = save_weights(out, trained.tensors, trained.facts | origin, UltraLightVMUNet)
     return {"sha256": digest, "facts": trained.facts, "learning_curve": trained.log_rows}
+
+
+@task(name="train_decoder", persist_result=False, cache_policy=NO_CACHE)
+def train_decoder_weights(metadata: Path, out: Path, work: Path, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Encode the images once, train the decoder on their features and write its weights; return facts and the learning curve."""
+    import numpy as np
+
+    from cefm_core.segmentation.decoder_training import DecoderData, DecoderRecipe, encode_images, train_decoder
+    from cefm_core.segmentation.feature_decoder import FeatureDecoder
+    from cefm_core.segmentation.training_data import is_tuning, load_arrays, read_rows
+    from cefm_core.segmentation.ultralight_vmunet import INPUT_SIDE_PX
+    from cefm_core.segmentation.weights_io import save_weights
+
+    logger = get_run_logger()
+    chosen = DecoderRecipe(**recipe)
+    work.mkdir(parents=True, exist_ok=True)
+    rows = read_rows(metadata, ("train",))
+    images, masks = load_arrays(rows, INPUT_SIDE_PX, work / "images.npz")
+    data = DecoderData(encode_images(images, work / "features.npy"), images, masks)
+    tune = np.array([is_tuning(row.group, chosen.tune_share) for row in rows])
+    tensors, facts = train_decoder(
+        data, rows, chosen, tune=tune, checkpoint=work / "decoder.pt", progress=lambda row: logger.info("%s", json.dumps(row))
+    )
+    curve = facts.pop("learning_curve")
+    return {"sha256": save_weights(out, tensors, facts, FeatureDecoder), "facts": facts, "learning_curve": curve}
 
 
 @task(name="score_segmenter", persist_result=False, cache_policy=NO_CACHE)
@@ -98,6 +124,24 @@ def train_segmentation(
     return str(result["sha256"])
 
 
+@flow(name="train_mask_decoder")
+def train_mask_decoder(metadata: Path, out: Path, work: Path, recipe: dict[str, Any] | None = None) -> str:
+    """Train the second network, a decoder on LiteMedSAM's frozen features, on the rows of split ``train`` that have a mask.
+
+    Args:
+        metadata: CSV of the data set; see :func:`cefm_core.segmentation.training_data.read_rows`.
+        out: Where the weights are written.
+        work: Folder of the features (1.2 MB an image) and of the checkpoint; the same command goes on from there.
+        recipe: Fields of :class:`cefm_core.segmentation.decoder_training.DecoderRecipe` that differ from its defaults.
+
+    Returns:
+        SHA-256 of the weights.
+    """
+    result = train_decoder_weights(metadata, out, work, recipe or {})
+    create_table_artifact(result["learning_curve"], key="decoder-learning-curve", description="Loss and Dice on tune by step")
+    return str(result["sha256"])
+
+
 @flow(name="evaluate_segmentation")
 def evaluate_segmentation(metadata: Path, split: str, weights: str = "builtin", settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Score weights on the rows of one split, with the whole coarse stage at each image's own size.
@@ -127,6 +171,12 @@ def train(
 ) -> None:
     """Train, or go on from the checkpoint; prints the digest of the weights. --recipe takes JSON."""
     print(train_segmentation(metadata, out, checkpoint, cache, json.loads(recipe), start))
+
+
+@cli.command()
+def decoder(metadata: Path, out: Annotated[Path, typer.Option()], work: Annotated[Path, typer.Option()], recipe: str = "{}") -> None:
+    """Train the second network, or go on; prints the digest of the weights. --recipe takes JSON."""
+    print(train_mask_decoder(metadata, out, work, json.loads(recipe)))
 
 
 @cli.command()

@@ -1,6 +1,8 @@
-"""segment_coarse: coarse lesion masks by UltraLight VM-UNet."""
+"""segment_coarse: coarse lesion masks by UltraLight VM-UNet, and by a second network where that is unsure."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from cefm_core.config import CefmConfig
 from cefm_core.tables import coarse_masks
@@ -17,9 +19,15 @@ def _inputs(rows: Rows) -> Row:
 
 
 def _weights(config: CefmConfig) -> dict[str, str]:
-    from cefm_core.segmentation.coarse import weights_digest
+    from cefm_core.segmentation.coarse import weights_digests
 
-    return {"ultralight_vmunet": weights_digest(config.coarse)}
+    return weights_digests(config.coarse)
+
+
+def _settings(config: CefmConfig) -> dict[str, Any]:
+    from cefm_core.segmentation.coarse import deciding_settings
+
+    return deciding_settings(config.coarse)
 
 
 STAGE = RowStage(
@@ -28,7 +36,7 @@ STAGE = RowStage(
     upstream=("manifest",),
     entries=("cefm_core.segmentation.coarse", "cefm_core.segmentation.scores", "cefm_core.tables.coarse_masks"),
     inputs=_inputs,
-    settings=lambda config: config.coarse.model_dump(mode="json", exclude={"weights"}),
+    settings=_settings,
     weights=_weights,
     objects=("mask",),
 )

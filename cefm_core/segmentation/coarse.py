@@ -1,4 +1,4 @@
-"""Coarse lesion masks: the network around one image, from pixels to a cleaned mask at the image's own size.
+"""Coarse lesion masks: the networks around one image, from pixels to a cleaned mask at the image's own size.
 
 Every image passes the network by itself, so that its mask cannot depend on the images beside it; on a CPU a larger batch would not
 be faster. Importing this module does not import torch.
@@ -6,7 +6,7 @@ be faster. Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from cefm_core.config import CoarseConfig
 from cefm_core.digests import file_sha256
 from cefm_core.imaging.artefacts import vignette_mask
 from cefm_core.segmentation.postprocess import CleanMask, clean_mask, touches_border
+from cefm_core.segmentation.second_network import BOTH, FIRST_ALONE, SecondNetwork, averaged, has_second, second_digests
 from cefm_core.segmentation.weights_io import WeightsFacts, load_weights, resolve_weights
 
 if TYPE_CHECKING:
@@ -48,20 +49,29 @@ class CoarseMask:
     row: dict[str, Any]
 
 
-def weights_digest(config: CoarseConfig) -> str:
-    """Return the SHA-256 of the weights that :meth:`CoarseSegmenter.load` would use, without importing torch.
+def weights_digests(config: CoarseConfig) -> dict[str, str]:
+    """Return the SHA-256, hex, of the weights that :meth:`CoarseSegmenter.load` would use, by name, without importing torch.
 
     Raises:
         ConfigurationError: There is no such file, or it is a pickle.
     """
-    return file_sha256(resolve_weights(config.weights))
+    return {"ultralight_vmunet": file_sha256(resolve_weights(config.weights))} | second_digests(config)
+
+
+def deciding_settings(config: CoarseConfig) -> dict[str, Any]:
+    """Return the settings that decide a mask besides the weights."""
+    second = {"second_below"} if has_second(config) else set()
+    named = config.model_dump(mode="json", exclude={"weights", "second", "second_weights", "second_below"})
+    return named | config.model_dump(mode="json", include=second)
 
 
 class CoarseSegmenter:
     """The loaded network with its settings; keep one per thread."""
 
-    def __init__(self, network: UltraLightVMUNet, facts: WeightsFacts, config: CoarseConfig, device: str) -> None:
-        self._network, self.facts, self._config, self._device = network, facts, config, device
+    def __init__(
+        self, network: UltraLightVMUNet, facts: WeightsFacts, config: CoarseConfig, device: str, second: SecondNetwork | None = None
+    ) -> None:
+        self._network, self.facts, self._config, self._device, self._second = network, facts, config, device, second
 
     @classmethod
     def load(cls, config: CoarseConfig, device: str = "cpu") -> CoarseSegmenter:
@@ -81,7 +91,7 @@ class CoarseSegmenter:
         network = UltraLightVMUNet()
         facts = load_weights(resolve_weights(config.weights), network)
         network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network, facts, config, device)
+        return cls(network, facts, config, device, SecondNetwork.load(config, device) if has_second(config) else None)
 
     def segment(self, images: list[Image]) -> list[CoarseMask]:
         """Segment images, each by itself.
@@ -96,22 +106,33 @@ class CoarseSegmenter:
 
     def probabilities(self, rgb: Image) -> Probability:
         """Return lesion probabilities at the network's size, float32 (256, 256), 0..1; 0 throughout for an image of one colour."""
-        return self._infer(to_network_side(rgb))
+        return self._infer(to_network_side(rgb))[0]
 
     def _segment_one(self, rgb: Image) -> CoarseMask:
         small = to_network_side(rgb)
         if int(small.max()) == int(small.min()):
-            return _finish(np.zeros(small.shape[:2], np.float32), None, rgb.shape[:2], self._config, constant=True)
-        return _finish(self._infer(small), vignette_mask(small), rgb.shape[:2], self._config, constant=False)
+            return _finish(np.zeros(small.shape[:2], np.float32), FIRST_ALONE, None, rgb.shape[:2], self._config, constant=True)
+        probability, networks = self._infer(small)
+        return _finish(probability, networks, vignette_mask(small), rgb.shape[:2], self._config, constant=False)
 
-    def _infer(self, small: Image) -> Probability:
-        """Run the network, over four flips where the settings ask for it."""
+    def _infer(self, small: Image) -> tuple[Probability, str]:
+        """Run the first network and, where it is unsure, the second, over four flips where the settings ask for it; say whose it is."""
         if int(small.max()) == int(small.min()):
-            return np.zeros(small.shape[:2], np.float32)
+            return np.zeros(small.shape[:2], np.float32), FIRST_ALONE
+        first = self._over_flips(self._forward, small)
+        sure = confidence(first, self._config.threshold)
+        if self._second is None or (sure is not None and sure >= self._config.second_below):
+            return first, FIRST_ALONE
+        with _one_thread():
+            both = averaged(first, self._over_flips(self._second.logits, small))
+        # A second opinion may move an outline or name another lesion; it may not leave an image without one.
+        return (both, BOTH) if bool((both >= self._config.threshold).any()) else (first, FIRST_ALONE)
+
+    def _over_flips(self, run: Callable[[Image], Probability], small: Image) -> Probability:
         flips: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1)) if self._config.test_time_augmentation else ((),)
         total = np.zeros(small.shape[:2], np.float32)
         for axes in flips:
-            total += np.flip(self._forward(np.flip(small, axes)), axes)
+            total += np.flip(run(np.ascontiguousarray(np.flip(small, axes))), axes)
         return total / len(flips)
 
     def _forward(self, small: Image) -> Probability:
@@ -119,7 +140,7 @@ class CoarseSegmenter:
 
         from cefm_core.segmentation.ultralight_vmunet import to_network_input
 
-        pixels = torch.from_numpy(np.ascontiguousarray(small)).to(self._device).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(small).to(self._device).permute(2, 0, 1)[None]
         with torch.inference_mode(), _one_thread():
             found: Probability = self._network(to_network_input(pixels))[0, 0].cpu().numpy()
         return found
@@ -160,7 +181,13 @@ def confidence(probability: Probability, threshold: float) -> float | None:
 
 
 def _finish(
-    probability: Probability, vignette: npt.NDArray[np.bool_] | None, shape: tuple[int, ...], config: CoarseConfig, *, constant: bool
+    probability: Probability,
+    networks: str,
+    vignette: npt.NDArray[np.bool_] | None,
+    shape: tuple[int, ...],
+    config: CoarseConfig,
+    *,
+    constant: bool,
 ) -> CoarseMask:
     """Bring probabilities to the image's size, apply the clean-up rule and describe the result."""
     height, width = shape[:2]
@@ -179,6 +206,7 @@ def _finish(
     mean = float(probability.mean(dtype=np.float64))
     area = int(np.count_nonzero(clean.mask))
     row = {
+        "networks": networks,
         "area_px": area,
         "area_share": area / clean.mask.size,
         "touches_border": touches_border(clean.mask),

@@ -65,7 +65,7 @@ class LiteMedSamBackend:
     prompt_kinds = ("box",)
 
     def __init__(self, network: Any, config: RefineConfig, device: torch.device) -> None:
-        self._network = _prepared(network, config.medsam_side_px).to(device)
+        self._network = network.to(device)
         self._side = config.medsam_side_px
         self._config = config
         self._torch_device = device
@@ -80,11 +80,8 @@ class LiteMedSamBackend:
         """
         import torch
 
-        path, _ = check_weights()
         resolved = torch.device(resolve_device(device))
-        network = build_network()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
-        return cls(network, config, resolved)
+        return cls(load_network(config.medsam_side_px), config, resolved)
 
     def propose(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], prompts: Sequence[PromptSet]) -> list[Proposal]:
         """Return one proposal an image; see :class:`~cefm_core.segmentation.backends.RefinerBackend`."""
@@ -120,7 +117,7 @@ class LiteMedSamBackend:
             prompts = torch.from_numpy(boxes[:, None]).to(self._torch_device)
             sparse, dense = net.prompt_encoder(points=None, boxes=prompts, masks=None)
             low_res, iou = net.mask_decoder(
-                image_embeddings=_embedded(net.image_encoder, image),
+                image_embeddings=embed(net.image_encoder, image),
                 image_pe=net.prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
@@ -138,7 +135,21 @@ def build_network() -> Any:
     return build_lite_medsam()
 
 
-def _prepared(network: Any, side: int) -> Any:
+def load_network(side: int) -> Any:
+    """Build LiteMedSAM for views of ``side`` pixels and load the package's weights.
+
+    Raises:
+        ConfigurationError: See :func:`check_weights`.
+    """
+    import torch
+
+    path, _ = check_weights()
+    network = build_network()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
+    return prepared(network, side)
+
+
+def prepared(network: Any, side: int) -> Any:
     """Fold batch norm into the convolutions, lay the memory out for them, and set every stage to a view of ``side`` pixels.
 
     The windows of attention and their biases do not depend on the side; the prompt encoder's Fourier features are relative to it.
@@ -166,8 +177,8 @@ def _fold_batch_norm(module: Any) -> None:
             _fold_batch_norm(child)
 
 
-def _embedded(encoder: Any, image: torch.Tensor) -> torch.Tensor:
-    """Run the encoder's stages; its own ``forward`` is tied to a side of 256 px."""
+def embed(encoder: Any, image: torch.Tensor) -> torch.Tensor:
+    """Run the encoder's stages on float32 (n, 3, side, side), 0..1; its own ``forward`` is tied to a side of 256 px."""
     features = encoder.patch_embed(image)
     for layer in encoder.layers:
         features = layer(features)

@@ -7,11 +7,9 @@ Reading data, augmentation, scores and orchestration do not belong here.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,11 @@ from torch import Tensor
 
 from cefm_core.segmentation.augmentation import augment_pair, empty_skin, smooth_skin
 from cefm_core.segmentation.training_data import TrainingRow
+from cefm_core.segmentation.training_state import TrainingState, plain_recipe
 from cefm_core.segmentation.ultralight_vmunet import UltraLightVMUNet, to_network_input
 
 log = logging.getLogger(__name__)
+Weights = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -83,42 +83,6 @@ class TrainedSegmenter:
     log_rows: list[dict[str, Any]]
 
 
-class _State:
-    """Network, running mean and optimiser of one training, as saved and resumed."""
-
-    def __init__(self, recipe: TrainingRecipe, start: dict[str, Tensor] | None = None) -> None:
-        torch.manual_seed(recipe.seed)
-        self.network = UltraLightVMUNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if start is not None:
-            self.network.load_state_dict(start)
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        rest = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-        self.step, self.loss = 0, 0.0
-        self.best: dict[str, Tensor] = {}
-        self.best_score = -1.0
-        self.log_rows: list[dict[str, Any]] = []
-
-    def save(self, path: Path, recipe: TrainingRecipe) -> None:
-        """Write everything needed to go on, atomically."""
-        content = {name: value for name, value in vars(self).items() if name not in ("network", "optimiser")}
-        content |= {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "recipe": _plain(recipe)}
-        partial = path.with_suffix(".partial")
-        torch.save(content, partial)
-        partial.replace(path)
-
-    def resume(self, path: Path, recipe: TrainingRecipe) -> None:
-        """Take up a saved state; ValueError where it was made by another recipe."""
-        content = torch.load(path, weights_only=True)
-        if content.pop("recipe") != _plain(recipe):
-            raise ValueError(f"{path} was made by another recipe: remove it, or train with the recipe it names")
-        self.network.load_state_dict(content.pop("network"))
-        self.optimiser.load_state_dict(content.pop("optimiser"))
-        vars(self).update(content)
-
-
 def train_segmenter(
     images: npt.NDArray[np.uint8],
     masks: npt.NDArray[np.uint8],
@@ -146,23 +110,33 @@ def train_segmenter(
         ValueError: A group lies on both sides of ``tune``, or one side is empty.
     """
     _check_sides(rows, tune)
-    state = _State(recipe, start)
+    state = _first_state(recipe, start)
     if checkpoint is not None and checkpoint.exists():
         state.resume(checkpoint, recipe)
         log.info("resumed at step %d", state.step)
-    chances = draw_chances(rows, recipe, tune)
+    chances = draw_chances(rows, recipe.source_weights, recipe.diagnosis_weights, tune)
     while state.step < recipe.steps:
         _train_step(state, images, masks, chances, recipe)
         if state.step % recipe.tune_every and state.step < recipe.steps:
             continue
-        row = _score(state, images[tune], masks[tune])
-        state.log_rows.append(row)
+        row = state.record(_score(state.average, images[tune], masks[tune]))
         if checkpoint is not None:
             state.save(checkpoint, recipe)
         if progress is not None:
             progress(row)
-    facts = {"recipe": _plain(recipe), "trained_on": int((~tune).sum()), "tuned_on": int(tune.sum()), "tune_dice": state.best_score}
+    facts = {"recipe": plain_recipe(recipe), "trained_on": int((~tune).sum()), "tuned_on": int(tune.sum()), "tune_dice": state.best_score}
     return TrainedSegmenter(state.best, facts, state.log_rows)
+
+
+def _first_state(recipe: TrainingRecipe, start: dict[str, Tensor] | None) -> TrainingState:
+    torch.manual_seed(recipe.seed)
+    network = UltraLightVMUNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        network.load_state_dict(start)
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    rest = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return TrainingState(network, torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True))
 
 
 def _check_sides(rows: list[TrainingRow], tune: npt.NDArray[np.bool_]) -> None:
@@ -174,9 +148,11 @@ def _check_sides(rows: list[TrainingRow], tune: npt.NDArray[np.bool_]) -> None:
         )
 
 
-def draw_chances(rows: list[TrainingRow], recipe: TrainingRecipe, tune: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def draw_chances(
+    rows: list[TrainingRow], source_weights: Weights, diagnosis_weights: Weights, tune: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
     """Return the probability with which each row is drawn; 0 for the rows kept apart."""
-    sources, diagnoses = dict(recipe.source_weights), dict(recipe.diagnosis_weights)
+    sources, diagnoses = dict(source_weights), dict(diagnosis_weights)
     weights = np.array([sources.get(r.source, 1.0) * diagnoses.get(r.diagnosis, 1.0) for r in rows]) * ~tune
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
@@ -214,38 +190,22 @@ def bce_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bce + (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
-def learning_rate_at(step: int, recipe: TrainingRecipe) -> float:
-    """Return the one-cycle learning rate: a cosine rise to the peak, then a cosine fall to a thousandth of it."""
-    rise = max(1.0, recipe.warm_up * recipe.steps)
-    if step < rise:
-        low, share = recipe.learning_rate / 25, 0.5 - 0.5 * math.cos(math.pi * step / rise)
-    else:
-        low, share = recipe.learning_rate / 1000, 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1.0, recipe.steps - rise))
-    return low + (recipe.learning_rate - low) * share
-
-
 def _train_step(
-    state: _State, images: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8], chances: npt.NDArray[np.float64], recipe: TrainingRecipe
+    state: TrainingState,
+    images: npt.NDArray[np.uint8],
+    masks: npt.NDArray[np.uint8],
+    chances: npt.NDArray[np.float64],
+    recipe: TrainingRecipe,
 ) -> None:
     x, y = draw_batch(images, masks, chances, recipe, state.step)
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate_at(state.step, recipe)
-    loss = bce_dice_loss(state.network.logits(x.contiguous(memory_format=torch.channels_last)), y)
-    state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
-    state.optimiser.step()
-    state.step += 1
-    state.loss += 0.02 * (loss.item() - state.loss)
-    decay = min(recipe.average_decay, state.step / (state.step + 10))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(state.average.values()), list(state.network.state_dict().values()), 1 - decay)
+    loss = bce_dice_loss(state.network.logits(x.contiguous(memory_format=torch.channels_last)), y)  # type: ignore[operator]
+    state.advance(loss, recipe)
 
 
-def _score(state: _State, images: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8]) -> dict[str, Any]:
-    """Score the averaged weights on `tune`; keep them where they are the best so far."""
+def _score(weights: dict[str, Tensor], images: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8]) -> float:
+    """Return the mean Dice of these weights."""
     network = UltraLightVMUNet().eval()
-    network.load_state_dict(state.average)
+    network.load_state_dict(weights)
     dice = []
     with torch.inference_mode():
         for rgb, mask in zip(images, masks, strict=True):
@@ -253,13 +213,4 @@ def _score(state: _State, images: npt.NDArray[np.uint8], masks: npt.NDArray[np.u
             reference = mask > 127
             total = int(p.sum()) + int(reference.sum())
             dice.append(2 * int((p & reference).sum()) / total if total else 1.0)
-    score = float(np.mean(dice))
-    if score > state.best_score:
-        state.best_score, state.best = score, {k: v.clone() for k, v in state.average.items()}
-    return {"step": state.step, "loss": round(state.loss, 5), "tune_dice": round(score, 5), "best_tune_dice": round(state.best_score, 5)}
-
-
-def _plain(recipe: TrainingRecipe) -> dict[str, Any]:
-    """Return the recipe as lists and numbers only, as JSON and the checkpoint hold it."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return plain
+    return float(np.mean(dice))

@@ -227,6 +227,9 @@ class Bridge(nn.Module):
 class UltraLightVMUNet(nn.Module):
     """The network; see the module's text. Build it with no arguments for the published widths."""
 
+    INPUT_TRANSFORM = "per-image min-max to 0..255"
+    OUTPUT = "probability (the sigmoid is part of the network)"
+
     def __init__(self, channels: tuple[int, ...] = CHANNELS) -> None:
         super().__init__()
         widths = (3, *channels)

@@ -1,4 +1,4 @@
-"""Weights of the coarse network: safetensors files that say what they are.
+"""Weights of the coarse networks: safetensors files that say what they are.
 
 The file's metadata names the architecture and the input transform, and both are checked. A pickle can run code when it is read,
 so it is refused; :func:`convert_checkpoint` turns a published PyTorch checkpoint of plain tensors into a safetensors file.
@@ -17,9 +17,8 @@ from cefm_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ARCHITECTURE = "UltraLightVMUNet"
-INPUT_TRANSFORM = "per-image min-max to 0..255"
-BUILTIN = Path(__file__).parent.parent / "weights" / "ultralight_vmunet.safetensors"
+WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
+BUILTIN = WEIGHTS_FOLDER / "ultralight_vmunet.safetensors"
 SETTING = "coarse.weights"
 _NESTING = ("model_state_dict", "state_dict", "model")
 
@@ -41,62 +40,73 @@ class WeightsFacts:
     metadata: dict[str, str]
 
 
-def resolve_weights(setting: str) -> Path:
-    """Turn the setting ``coarse.weights`` into a file.
+def resolve_weights(value: str, builtin: Path = BUILTIN, setting: str = SETTING) -> Path:
+    """Turn a setting into a file of weights.
+
+    Args:
+        value: ``builtin``, or the path of a safetensors file.
+        builtin: The shipped file.
+        setting: Name of the setting, for the error.
 
     Raises:
         ConfigurationError: There is no such file, or it is not a safetensors file.
     """
-    path = BUILTIN if setting == "builtin" else Path(setting)
+    path = builtin if value == "builtin" else Path(value)
     if not path.is_file():
-        remedy = "the installation lacks its shipped weights; install the package again" if setting == "builtin" else "no such file"
-        raise ConfigurationError(f"{SETTING} = {setting!r}: {remedy}")
-    _refuse_pickle(path)
+        remedy = "the installation lacks its shipped weights; install the package again" if value == "builtin" else "no such file"
+        raise ConfigurationError(f"{setting} = {value!r}: {remedy}")
+    _refuse_pickle(path, setting)
     return path
 
 
-def _refuse_pickle(path: Path) -> None:
+def _refuse_pickle(path: Path, setting: str) -> None:
     with path.open("rb") as stream:
         start = stream.read(9)
     if start[:2] == b"PK" or start[:1] == b"\x80" or path.suffix in (".pt", ".pth", ".pkl", ".ckpt", ".bin"):
         raise ConfigurationError(
-            f"{SETTING} = {str(path)!r}: a pickle can run code when it is read and is not loaded; turn a checkpoint of plain tensors into "
+            f"{setting} = {str(path)!r}: a pickle can run code when it is read and is not loaded; turn a checkpoint of plain tensors into "
             "a safetensors file with `python -m cefm_core.segmentation.weights_io CHECKPOINT OUT.safetensors`"
         )
 
 
-def load_weights(path: Path, network: nn.Module) -> WeightsFacts:
+def load_weights(path: Path, network: nn.Module, setting: str = SETTING) -> WeightsFacts:
     """Load a safetensors file into the network.
 
     Args:
         path: The file; its metadata must name this architecture and input transform.
         network: Takes the tensors; names and shapes must match one to one.
+        setting: Name of the setting that names the file, for the error.
 
     Raises:
         ConfigurationError: The file is a pickle, cut short, of another architecture or input transform, or a key is missing,
             unexpected, of another shape or not finite.
     """
-    _refuse_pickle(path)
-    tensors, metadata = _read(path)
-    for name, expected in (("architecture", ARCHITECTURE), ("input_transform", INPUT_TRANSFORM)):
+    _refuse_pickle(path, setting)
+    tensors, metadata = _read(path, setting)
+    for name, expected in _identity(type(network)).items():
         if metadata.get(name) != expected:
-            raise ConfigurationError(f"{SETTING} = {str(path)!r}: {name} is {metadata.get(name)!r}, this network needs {expected!r}")
-    check_tensors(tensors, network, str(path))
+            raise ConfigurationError(f"{setting} = {str(path)!r}: {name} is {metadata.get(name)!r}, this network needs {expected!r}")
+    check_tensors(tensors, network, str(path), setting)
     network.load_state_dict(tensors)
-    return WeightsFacts(path, file_sha256(path), ARCHITECTURE, metadata)
+    return WeightsFacts(path, file_sha256(path), type(network).__name__, metadata)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _identity(network: Any) -> dict[str, Any]:
+    """Return what a file's metadata must say for this class of network; the class names the input it was trained on."""
+    return {"architecture": network.__name__, "input_transform": network.INPUT_TRANSFORM}
+
+
+def _read(path: Path, setting: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as stream:  # type: ignore[no-untyped-call]
             return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ConfigurationError(f"{SETTING} = {str(path)!r}: not a complete safetensors file ({error})") from error
+        raise ConfigurationError(f"{setting} = {str(path)!r}: not a complete safetensors file ({error})") from error
 
 
-def check_tensors(tensors: dict[str, Tensor], network: nn.Module, origin: str) -> None:
+def check_tensors(tensors: dict[str, Tensor], network: nn.Module, origin: str, setting: str = SETTING) -> None:
     """Compare names, shapes and finiteness with the network's.
 
     Raises:
@@ -112,25 +122,21 @@ def check_tensors(tensors: dict[str, Tensor], network: nn.Module, origin: str) -
             problems.append(f"{name} holds numbers that are not finite")
     if problems:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise ConfigurationError(f"{SETTING} = {origin!r} does not fit {ARCHITECTURE}: {shown}")
+        raise ConfigurationError(f"{setting} = {origin!r} does not fit {type(network).__name__}: {shown}")
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+def save_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], network: Any) -> str:
     """Write a safetensors file that :func:`load_weights` takes; return its digest.
 
     Args:
         path: Where to write.
         tensors: The network's state by parameter name.
         facts: JSON-ready facts about the training, kept in the metadata under ``training``.
+        network: Class of the network they belong to.
     """
     from safetensors.torch import save
 
-    metadata = {
-        "architecture": ARCHITECTURE,
-        "input_transform": INPUT_TRANSFORM,
-        "output": "probability (the sigmoid is part of the network)",
-        "training": json.dumps(facts, sort_keys=True),
-    }
+    metadata = _identity(network) | {"output": network.OUTPUT, "training": json.dumps(facts, sort_keys=True)}
     data = save({name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}, metadata)
     partial = path.with_suffix(".partial")
     partial.write_bytes(_with_sorted_header(data))
@@ -183,7 +189,7 @@ def convert_checkpoint(source: Path, target: Path) -> str:
 
     tensors = read_checkpoint(source)
     check_tensors(tensors, UltraLightVMUNet(), str(source))
-    return save_weights(target, tensors, {"converted_from": source.name, "checkpoint_sha256": file_sha256(source)})
+    return save_weights(target, tensors, {"converted_from": source.name, "checkpoint_sha256": file_sha256(source)}, UltraLightVMUNet)
 
 
 if __name__ == "__main__":

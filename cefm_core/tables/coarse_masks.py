@@ -13,14 +13,17 @@ FLAGS = (
     "specks_removed",
 )
 
+NETWORKS = ("ultralight_vmunet", "ultralight_vmunet+litemedsam_decoder")
+
 TABLE = Table(
     name="coarse_masks",
     stage="segment_coarse",
-    description="One row an image: the coarse lesion mask by UltraLight VM-UNet at the image's own size",
+    description="One row an image: the coarse lesion mask at the image's own size",
     columns=(
         Column("image_id", "string", "Image identifier"),
         Column("mask_key", "string", "Where the mask lies in the store, a PNG of 0 and 255"),
         Column("mask_sha256", "string", "SHA-256 of that PNG"),
+        Column("networks", "string", "Whose mask it is: the second network is asked where the first is unsure", allowed=NETWORKS),
         Column("area_px", "int", "Area of the mask after clean-up", "px", 0),
         Column("area_share", "float", "Area of the mask over that of the image", "", 0, 1),
         Column("touches_border", "bool", "Whether the mask reaches the image's edge: the lesion may go on outside"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from cefm_core.abc_features.lesion import find_lesion
 from cefm_core.abc_features.measure import measure_abc, measure_paper_row
+from cefm_core.abc_features.structure import measure_structures
 from cefm_core.abc_features.view import make_view
 from cefm_core.config import AbcConfig
 from cefm_core.imaging.artefacts import Artefacts, find_artefacts
@@ -63,10 +64,10 @@ def run(quick: bool) -> str:
 def _run(repeats: int, sizes: tuple[tuple[int, int], ...]) -> str:
     lines = [
         "CPU time of one thread in milliseconds, median (least); a drawn lesion over a quarter of the frame. `clinical` is both",
-        "profiles with structures; the search for hair, vignette, ruler and glare stands apart.",
+        "profiles with D, the structures; the search for hair, vignette, ruler and glare stands apart.",
         "",
-        "| image | paper | clinical | clinical, 20 masks | of these: view | artefacts | scikit-image regionprops on HSV |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| image | paper | clinical | clinical, 20 masks | in these: view | in these: D | artefacts | scikit-image regionprops on HSV |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     plain, sampled = AbcConfig(mask_samples=0), AbcConfig(mask_samples=20)
     for width, height in sizes:
@@ -74,11 +75,13 @@ def _run(repeats: int, sizes: tuple[tuple[int, int], ...]) -> str:
         none = np.zeros(mask.shape, bool)
         artefacts = Artefacts(none, none, none, none)
         lesion, _ = find_lesion(mask, plain)
+        view = make_view(rgb, lesion, none, plain)
         calls: list[Callable[[], Any]] = [
             lambda rgb=rgb, mask=mask: measure_paper_row(rgb, mask, plain),  # type: ignore[misc]
             lambda rgb=rgb, mask=mask, a=artefacts: measure_abc(rgb, mask, plain, a),  # type: ignore[misc]
             lambda rgb=rgb, mask=mask, a=artefacts: measure_abc(rgb, mask, sampled, a),  # type: ignore[misc]
             lambda rgb=rgb, lesion=lesion, none=none: make_view(rgb, lesion, none, plain),  # type: ignore[misc]
+            lambda view=view: measure_structures(view),  # type: ignore[misc]
             lambda rgb=rgb: find_artefacts(rgb),  # type: ignore[misc]
             lambda rgb=rgb, mask=mask: scikit_image_properties(rgb, mask),  # type: ignore[misc]
         ]

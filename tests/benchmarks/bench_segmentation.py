@@ -14,8 +14,13 @@ from types import MethodType
 import torch
 from torch import Tensor
 
+from cefm_core.config import CoarseConfig
+from cefm_core.imaging.decode import decode_image, encode_jpeg, encode_mask_png
+from cefm_core.segmentation import litemedsam_backend
+from cefm_core.segmentation.coarse import CoarseSegmenter
 from cefm_core.segmentation.training import bce_dice_loss
 from cefm_core.segmentation.ultralight_vmunet import PVMLayer, UltraLightVMUNet
+from tests.benchmarks.bench_abc_features import drawn_lesion
 
 TITLE = "Coarse segmentation network"
 NAMES = {"loop": "plain loop over time", "seq": "mambapy, sequential", "pscan": "mambapy, parallel scan", "ours": "ours"}
@@ -53,8 +58,25 @@ def _report(rounds: int, quick: bool) -> str:
     for name, title in NAMES.items():
         cells = [_cell(times[case].get(name), times[case]["ours"]) for case in cases]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    lines += ["", "In brackets: how many times slower than ours in the same run."]
+    lines += ["", "In brackets: how many times slower than ours in the same run.", "", *_whole_stage(rounds)]
     return "\n".join(lines) + "\n"
+
+
+def _whole_stage(rounds: int) -> list[str]:
+    """Time the stage as users run it, from the bytes of a photograph to those of a mask, with one network and with both."""
+    rgb, _ = drawn_lesion(1022, 767)
+    data = encode_jpeg(rgb, 92)
+    variants: dict[str, Callable[[], object]] = {"decode the photograph": lambda: decode_image(data)}
+    for title, second in (("whole stage, first network alone", "none"), ("whole stage, both networks", "litemedsam")):
+        if second == "none" or litemedsam_backend.weights_path() is not None:
+            variants[title] = _stage(data, CoarseSegmenter.load(CoarseConfig(second=second, second_below=1.0)))  # type: ignore[arg-type]
+    times = fastest(variants, max(2, rounds // 2), 1)
+    rows = [f"| {title} | {value:.1f} |" for title, value in times.items()]
+    return ["A drawn lesion of 1022 x 767 pixels, JPEG to PNG:", "", "| step | ms an image |", "| --- | ---: |", *rows]
+
+
+def _stage(data: bytes, segmenter: CoarseSegmenter) -> Callable[[], object]:
+    return lambda: encode_mask_png(segmenter.segment([decode_image(data).rgb])[0].mask)
 
 
 def _cell(value: float | None, ours: float) -> str:

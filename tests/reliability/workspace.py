@@ -19,6 +19,7 @@ from storage.refs import sha256_of
 from tests.flows.services import ROOT, prefect_environment
 
 SETTINGS: dict[str, str] = {
+    "coarse.second": "none",
     "refine.refiner": "none",
     "alignment.seeds": "[1]",
     "alignment.epochs": "2",

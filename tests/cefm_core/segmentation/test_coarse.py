@@ -10,7 +10,7 @@ import torch
 
 from cefm_core.config import CoarseConfig
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.coarse import CoarseSegmenter, confidence, to_network_side, weights_digest
+from cefm_core.segmentation.coarse import CoarseSegmenter, confidence, to_network_side, weights_digests
 from cefm_core.tables import coarse_masks
 
 
@@ -169,11 +169,11 @@ def test_enlarging_and_shrinking_reach_the_networks_side():
 
 def test_digest_needs_no_torch_and_names_a_missing_file():
     code = (
-        "import sys; from cefm_core.config import CoarseConfig; from cefm_core.segmentation.coarse import weights_digest;"
-        "print(weights_digest(CoarseConfig())); assert 'torch' not in sys.modules"
+        "import sys; from cefm_core.config import CoarseConfig; from cefm_core.segmentation.coarse import weights_digests;"
+        "print(weights_digests(CoarseConfig())); assert 'torch' not in sys.modules"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert printed == weights_digest(CoarseConfig())
-    assert len(printed) == 64
+    assert printed == str(weights_digests(CoarseConfig()))
+    assert all(len(digest) == 64 for digest in weights_digests(CoarseConfig()).values())
     with pytest.raises(ConfigurationError, match=r"coarse\.weights"):
-        weights_digest(CoarseConfig(weights="absent.safetensors"))
+        weights_digests(CoarseConfig(weights="absent.safetensors"))

@@ -64,7 +64,7 @@ def test_at_its_own_size_it_equals_the_packages_forward() -> None:
         wanted = net.eval()(torch.from_numpy(frame.transpose(2, 0, 1)[None].copy()), torch.tensor([prompts.box]))
         wanted = torch.nn.functional.interpolate(wanted, (256, 256), mode="bilinear")[0, 0].numpy()
     config = RefineConfig(medsam_side_px=256, medsam_crop_margin=None, medsam_prior_weight=0.0, medsam_logit_threshold=0.0)
-    ours = litemedsam_backend.LiteMedSamBackend(net, config, torch.device("cpu"))
+    ours = litemedsam_backend.LiteMedSamBackend(litemedsam_backend.prepared(net, 256), config, torch.device("cpu"))
     ran = []
     run = ours._run
     ours._run = lambda *arguments: ran.append(run(*arguments)) or ran[-1]  # type: ignore[method-assign]

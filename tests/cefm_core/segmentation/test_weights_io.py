@@ -24,7 +24,7 @@ def same(a, b):
 
 def test_round_trip_reports_file_digest_and_architecture(tmp_path, network):
     path = tmp_path / "w.safetensors"
-    digest = save_weights(path, network.state_dict(), {"steps": 3})
+    digest = save_weights(path, network.state_dict(), {"steps": 3}, UltraLightVMUNet)
     other = UltraLightVMUNet()
     facts = load_weights(path, other)
     assert same(network.state_dict(), other.state_dict())
@@ -35,8 +35,8 @@ def test_round_trip_reports_file_digest_and_architecture(tmp_path, network):
 
 def test_same_weights_give_the_same_bytes(tmp_path, network):
     state = network.state_dict()
-    first = save_weights(tmp_path / "a.safetensors", state, {"a": 1, "b": 2})
-    assert first == save_weights(tmp_path / "b.safetensors", dict(reversed(state.items())), {"b": 2, "a": 1})
+    first = save_weights(tmp_path / "a.safetensors", state, {"a": 1, "b": 2}, UltraLightVMUNet)
+    assert first == save_weights(tmp_path / "b.safetensors", dict(reversed(state.items())), {"b": 2, "a": 1}, UltraLightVMUNet)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_pickle_under_a_false_name_is_refused_unread(tmp_path, network):
 
 def test_truncated_file_is_named(tmp_path, network):
     path = tmp_path / "w.safetensors"
-    save_weights(path, network.state_dict(), {})
+    save_weights(path, network.state_dict(), {}, UltraLightVMUNet)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigurationError, match="not a complete safetensors file"):
         load_weights(path, network)
@@ -92,7 +92,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(tmp_path, networ
     state.pop("final.bias")
     state["extra"] = torch.zeros(1)
     state["final.weight"] = torch.zeros(1, 4, 1, 1)
-    save_weights(tmp_path / "w.safetensors", state, {})
+    save_weights(tmp_path / "w.safetensors", state, {}, UltraLightVMUNet)
     with pytest.raises(ConfigurationError, match=r"missing final\.bias; unexpected extra; final\.weight is"):
         load_weights(tmp_path / "w.safetensors", network)
 
@@ -100,7 +100,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(tmp_path, networ
 def test_numbers_that_are_not_finite_are_refused(tmp_path, network):
     state = dict(network.state_dict())
     state["final.bias"] = torch.tensor([float("nan")])
-    save_weights(tmp_path / "w.safetensors", state, {})
+    save_weights(tmp_path / "w.safetensors", state, {}, UltraLightVMUNet)
     with pytest.raises(ConfigurationError, match="not finite"):
         load_weights(tmp_path / "w.safetensors", network)
 
