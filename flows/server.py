@@ -27,6 +27,8 @@ _OFFLINE = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "GX_ANALYTICS_ENABLED": "false",
+    # A database that goes away for seconds makes the server answer so; by itself Prefect would give the run up at the first.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
 }
 
 

@@ -165,6 +165,7 @@ def _chain(images: tuple[int, int]) -> list[dict[str, Any]]:
 
 # Few models and resamples: what they cost does not grow with the number of images.
 _SETTINGS: dict[str, Any] = {
+    "coarse": {"second": "none"},
     "refine": {"refiner": "none"},
     "alignment": {"seeds": [1], "epochs": 2, "classifier_epochs": 2},
     "evaluation": {"bootstrap_samples": 100, "leave_one_source_out": False},
@@ -221,7 +222,7 @@ def _tables_said(rows: tuple[int, int], found: list[dict[str, tuple[float, float
 
 
 def _chain_said(images: tuple[int, int], found: list[dict[str, Any]]) -> list[str]:
-    lines = [f"The whole chain, {images[0]} and {images[1]} rendered photographs of 600 x 450, CPU, no refiner, local store:", ""]
+    lines = [f"The whole chain, {images[0]} and {images[1]} rendered photographs of 600 x 450, CPU, one coarse network, no refiner, local store:", ""]
     lines += ["| | " + " | ".join(f"{n} images" for n in images) + " |", "| --- |" + " ---: |" * len(images)]
     measured = {
         "first run, CPU s": "{cpu:.1f}", "first run, s": "{seconds:.1f}",
