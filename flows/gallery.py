@@ -10,7 +10,7 @@ from storage.refs import FileRef
 from tasks.context import RunContext
 from tasks.overlay_gallery import overlay_gallery
 
-_ACROSS = 3
+_ACROSS = 2
 
 
 def show_gallery(context: RunContext, tables: dict[str, FileRef]) -> None:
