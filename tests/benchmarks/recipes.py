@@ -1,6 +1,6 @@
 """What each choice of the recipe brings: on `val`, and on sources that training never saw.
 
-    python tests/benchmarks/bench_recipes.py STORE [--recipe NAME ...] [--embeddings FILE.parquet]
+    python tests/benchmarks/recipes.py STORE [--recipe NAME ...] [--embeddings FILE.parquet]
 
 Trains on the published tables of a store (`embeddings`, `abc_features`, `manifest`) with one setting changed at a time. Every row of the
 table it prints is trained anew on the same images. `tune` is the log loss by which a choice may be made; `val` and the sources only report.
