@@ -25,8 +25,10 @@ def weigh_against_prior(logits: np.ndarray, prior: np.ndarray, weight: float, *,
     """
     scale = long_side_px / max(logits.shape[:2])
     size = (max(1, round(logits.shape[1] * scale)), max(1, round(logits.shape[0] * scale)))
-    resized = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA)
-    evidence = np.clip(resized.reshape(size[1], size[0], *logits.shape[2:]), -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    how = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
+    # One answer at a time: OpenCV shrinks no picture of more than four channels by area.
+    answers = [cv2.resize(np.ascontiguousarray(answer), size, interpolation=how) for answer in np.atleast_3d(logits).transpose(2, 0, 1)]
+    evidence = np.clip(np.stack(answers, axis=2).reshape(size[1], size[0], *logits.shape[2:]), -_LOGIT_LIMIT, _LOGIT_LIMIT)
     if weight == 0:
         return evidence
     inside = cv2.resize(prior.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5

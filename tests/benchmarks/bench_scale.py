@@ -222,7 +222,7 @@ def _tables_said(rows: tuple[int, int], found: list[dict[str, tuple[float, float
 
 
 def _chain_said(images: tuple[int, int], found: list[dict[str, Any]]) -> list[str]:
-    lines = [f"The whole chain, {images[0]} and {images[1]} rendered photographs of 600 x 450, CPU, one coarse network, no refiner, local store:", ""]
+    lines = [f"The whole chain, {images[0]} and {images[1]} rendered photographs of 600 x 450, CPU, one network, no refiner:", ""]
     lines += ["| | " + " | ".join(f"{n} images" for n in images) + " |", "| --- |" + " ---: |" * len(images)]
     measured = {
         "first run, CPU s": "{cpu:.1f}", "first run, s": "{seconds:.1f}",

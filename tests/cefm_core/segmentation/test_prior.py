@@ -27,3 +27,13 @@ def test_without_weight_the_model_is_alone() -> None:
 def test_an_empty_or_full_prior_gives_finite_evidence() -> None:
     for prior in (np.zeros((20, 30), bool), np.ones((20, 30), bool)):
         assert np.isfinite(weigh_against_prior(np.zeros((20, 30), np.float32), prior, 60.0, long_side_px=30)).all()
+
+
+@pytest.mark.parametrize("side", [20, 80])
+def test_many_answers_are_weighed_as_each_by_itself(side: int) -> None:
+    logits = np.random.RandomState(1).normal(0, 3, (40, 40, 7)).astype(np.float32)
+    together = weigh_against_prior(logits, _disc(), 20.0, long_side_px=side)
+    assert together.shape == (side, side, 7)
+    for index in range(7):
+        alone = weigh_against_prior(logits[..., index], _disc(), 20.0, long_side_px=side)
+        np.testing.assert_allclose(together[..., index], alone, atol=1e-5)
