@@ -76,11 +76,11 @@ def train_decoder_weights(metadata: Path, out: Path, work: Path, recipe: dict[st
     images, masks = load_arrays(rows, INPUT_SIDE_PX, work / "images.npz")
     data = DecoderData(encode_images(images, work / "features.npy"), images, masks)
     tune = np.array([is_tuning(row.group, chosen.tune_share) for row in rows])
-    tensors, facts = train_decoder(
+    trained = train_decoder(
         data, rows, chosen, tune=tune, checkpoint=work / "decoder.pt", progress=lambda row: logger.info("%s", json.dumps(row))
     )
-    curve = facts.pop("learning_curve")
-    return {"sha256": save_weights(out, tensors, facts, FeatureDecoder), "facts": facts, "learning_curve": curve}
+    digest = save_weights(out, trained.tensors, trained.facts, FeatureDecoder)
+    return {"sha256": digest, "facts": trained.facts, "learning_curve": trained.log_rows}
 
 
 @task(name="score_segmenter", persist_result=False, cache_policy=NO_CACHE)

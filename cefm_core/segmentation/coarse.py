@@ -93,6 +93,11 @@ class CoarseSegmenter:
         network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network, facts, config, device, SecondNetwork.load(config, device) if has_second(config) else None)
 
+    @property
+    def weights(self) -> str:
+        """The weights in use, for people: name and first digits of the digest of each."""
+        return ", ".join(f"{name} {digest[:12]}" for name, digest in weights_digests(self._config).items())
+
     def segment(self, images: list[Image]) -> list[CoarseMask]:
         """Segment images, each by itself.
 

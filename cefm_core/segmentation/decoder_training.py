@@ -1,4 +1,4 @@
-"""Training of the decoder on stored features: a seeded, resumable loop with weight averaging, as for the coarse network.
+"""Training of the decoder on stored features; the loop is in ``training_state``.
 
 Features are computed once: encoding costs twenty times what a step of the decoder does. Their mirror images stand for the features of the
 mirrored image, which the encoder gives nearly, not exactly.
@@ -20,44 +20,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cefm_core.segmentation.feature_decoder import CELLS, COLOUR_SIDE_PX, FEATURE_CHANNELS, FeatureDecoder, FeatureEncoder
-from cefm_core.segmentation.training import bce_dice_loss, draw_chances
+from cefm_core.segmentation.training import bce_dice_loss
 from cefm_core.segmentation.training_data import TrainingRow
-from cefm_core.segmentation.training_state import TrainingState, plain_recipe
+from cefm_core.segmentation.training_state import Recipe, Trained, TrainingState, Weights, draw_chances, run_training
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class DecoderRecipe:
+class DecoderRecipe(Recipe):
     """Everything that decides the trained decoder besides the data.
 
     Attributes:
-        seed: Seed of initialisation, draws and augmentation.
-        steps: Optimiser steps.
-        batch: Images per step.
-        learning_rate: Peak of the one-cycle schedule.
-        weight_decay: AdamW weight decay.
-        warm_up: Share of the steps in which the learning rate rises.
-        average_decay: Decay of the running mean of the weights, per step.
         feature_noise: Standard deviation of the noise added to the features, in theirs.
-        tune_share: Share of groups kept apart to choose the weights.
-        tune_every: Steps between two scores on them.
-        source_weights: How often a source is drawn relative to its size; 1 where it is not named.
-        diagnosis_weights: The same by diagnosis.
     """
 
-    seed: int = 999
     steps: int = 2400
     batch: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 2e-2
-    warm_up: float = 0.1
     average_decay: float = 0.995
-    feature_noise: float = 0.1
-    tune_share: float = 0.05
     tune_every: int = 200
-    source_weights: tuple[tuple[str, float], ...] = (("ISIC_UDA1_native", 2.0), ("ISIC2017_256", 2.0), ("ISIC2018_task1_512crop", 1.5))
-    diagnosis_weights: tuple[tuple[str, float], ...] = (("melanoma", 1.5),)
+    source_weights: Weights = (("ISIC_UDA1_native", 2.0), ("ISIC2017_256", 2.0), ("ISIC2018_task1_512crop", 1.5))
+    feature_noise: float = 0.1
 
 
 @dataclass
@@ -126,42 +111,38 @@ def train_decoder(
     tune: npt.NDArray[np.bool_],
     checkpoint: Path | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+) -> Trained:
     """Train the decoder, or go on from a checkpoint.
 
     Args:
         data: Features, images and masks of the rows.
         rows: What the images are.
         recipe: Everything else that decides the result.
-        tune: Which rows are kept apart to choose the weights.
+        tune: Which rows are kept apart to choose the weights; their groups must not occur elsewhere.
         checkpoint: File to resume from where it exists, and to save to at each score.
         progress: Called with each row of the log.
 
-    Returns:
-        The weights of the best score on `tune` by parameter name, and facts about the training.
+    Raises:
+        ValueError: A group lies on both sides of ``tune``, or one side is empty.
     """
     torch.manual_seed(recipe.seed)
     network = FeatureDecoder()
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    state = TrainingState(network, optimiser)
-    if checkpoint is not None and checkpoint.exists():
-        state.resume(checkpoint, recipe)
-    chances = draw_chances(rows, recipe.source_weights, recipe.diagnosis_weights, tune)
-    while state.step < recipe.steps:
-        _train_step(state, data, chances, recipe)
-        if state.step % recipe.tune_every and state.step < recipe.steps:
-            continue
-        row = state.record(_score(state.average, data, np.flatnonzero(tune)))
-        if checkpoint is not None:
-            state.save(checkpoint, recipe)
-        if progress is not None:
-            progress(row)
-    facts = {"recipe": plain_recipe(recipe), "trained_on": int((~tune).sum()), "tuned_on": int(tune.sum()), "tune_dice": state.best_score}
-    return state.best, facts | {"learning_curve": state.log_rows}
+    chances = draw_chances(rows, recipe, tune)
+    return run_training(
+        TrainingState(network, optimiser),
+        recipe,
+        rows,
+        tune,
+        loss=lambda step: _loss(network, data, chances, recipe, step),
+        score=lambda weights: _score(weights, data, np.flatnonzero(tune)),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
 
 
-def _train_step(state: TrainingState, data: DecoderData, chances: npt.NDArray[np.float64], recipe: DecoderRecipe) -> None:
-    rng = np.random.default_rng([recipe.seed, state.step])
+def _loss(network: FeatureDecoder, data: DecoderData, chances: npt.NDArray[np.float64], recipe: DecoderRecipe, step: int) -> Tensor:
+    rng = np.random.default_rng([recipe.seed, step])
     torch.manual_seed(int(rng.integers(2**31)))
     picks = rng.choice(len(chances), size=recipe.batch, p=chances)
     features, colours, targets = data.encoded(picks), data.colours(picks), data.targets(picks)
@@ -170,8 +151,7 @@ def _train_step(state: TrainingState, data: DecoderData, chances: npt.NDArray[np
         features, colours, targets = (tensor.flip(flips) for tensor in (features, colours, targets))
     features = features + recipe.feature_noise * features.std() * torch.randn_like(features)
     light, cast = 1 + 0.2 * torch.randn(recipe.batch, 1, 1, 1), 0.2 * torch.randn(recipe.batch, 3, 1, 1)
-    logits = state.network.train()(features, colours * light + cast)
-    state.advance(bce_dice_loss(logits, targets), recipe)
+    return bce_dice_loss(network.train()(features, colours * light + cast), targets)
 
 
 def _score(weights: dict[str, Tensor], data: DecoderData, picks: npt.NDArray[np.int64]) -> float:

@@ -116,7 +116,7 @@ def page(segmenter: CoarseSegmenter, split: str, scores: Sequence[Scores], rows:
     for item in worst(scores, count):
         rgb, reference = read_pair(by_id[item["image_id"]])
         shown.append(WorstImage(rgb, reference, segmenter.segment([rgb])[0].mask, item))
-    return failure_page(segmenter.facts.sha256, split, summaries(scores, rows), shown)
+    return failure_page(segmenter.weights, split, summaries(scores, rows), shown)
 
 
 def worst(scores: Sequence[Scores], count: int) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = CoarseConfig(**dict(item.split("=", 1) for item in chosen.set))
     segmenter, rows = CoarseSegmenter.load(config), read_rows(chosen.metadata, (chosen.split,))
     scores = score_rows(segmenter, rows)
-    print(f"weights {segmenter.facts.sha256}, split {chosen.split}\n\n{summary_table(summaries(scores, rows))}")
+    print(f"weights {segmenter.weights}, split {chosen.split}\n\n{summary_table(summaries(scores, rows))}")
     for row in worst(scores, chosen.worst):
         print(
             f"{row['image_id']}: Dice {row['dice']:.3f}, sensitivity {_plain(row['sensitivity'])}, confidence {_plain(row['confidence'])}"

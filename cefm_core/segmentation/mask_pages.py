@@ -54,7 +54,7 @@ def failure_page(weights: str, split: str, axes: dict[str, dict[str, Summary]], 
     """Return the page as HTML that needs no other file.
 
     Args:
-        weights: Digest of the weights.
+        weights: The weights in use, for people.
         split: Name of the scored split.
         axes: For each axis its strata's summaries; the first axis holds all images.
         worst: Images to show, worst first.

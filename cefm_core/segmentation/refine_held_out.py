@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     sources = read_split(chosen.metadata, chosen.split)[:: chosen.every]
     rows = [measure(row, segmenter, refiner) for row in sources]
-    print(f"refiner {refiner.resolved.name}, coarse weights {segmenter.facts.sha256[:12]}, split {chosen.split}\n")
+    print(f"refiner {refiner.resolved.name}, coarse weights {segmenter.weights}, split {chosen.split}\n")
     print("\n".join((gain_table(rows), decision_table(rows), confidence_table(rows))))
     if chosen.rows is not None:
         with chosen.rows.open("w", newline="", encoding="utf-8") as stream:

@@ -1,31 +1,84 @@
-"""What a training of the coarse networks carries from step to step: weights, their running mean, optimiser and log; saved and resumed."""
+"""What the trainings of the coarse networks share: their recipe, what they carry from step to step, and the loop, seeded and resumable.
+
+Steps are drawn by number, not from a running generator: step k of a seed sees the same images and the same augmentation after any
+interruption. Weights are chosen on `tune` (groups kept apart from train), never on the split that is reported.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cefm_core.segmentation.training_data import TrainingRow
 
-class Schedule(Protocol):
-    """The part of a recipe that decides the steps' sizes; recipes are data classes."""
-
-    @property
-    def steps(self) -> int: ...  # noqa: D102
-    @property
-    def learning_rate(self) -> float: ...  # noqa: D102
-    @property
-    def warm_up(self) -> float: ...  # noqa: D102
-    @property
-    def average_decay(self) -> float: ...  # noqa: D102
+log = logging.getLogger(__name__)
+Weights = tuple[tuple[str, float], ...]
 
 
-def learning_rate_at(step: int, recipe: Schedule) -> float:
+@dataclass(frozen=True)
+class Recipe:
+    """What every training of a coarse network decides; each network's own recipe adds to it.
+
+    Attributes:
+        seed: Seed of initialisation, draws and augmentation.
+        steps: Optimiser steps.
+        batch: Images per step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: AdamW weight decay.
+        warm_up: Share of the steps in which the learning rate rises.
+        average_decay: Decay of the running mean of the weights, per step.
+        tune_share: Share of groups kept apart to choose the weights.
+        tune_every: Steps between two scores on them.
+        source_weights: How often a source is drawn relative to its size; 1 where it is not named.
+        diagnosis_weights: The same by diagnosis.
+    """
+
+    seed: int = 999
+    steps: int = 9000
+    batch: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    warm_up: float = 0.1
+    average_decay: float = 0.998
+    tune_share: float = 0.05
+    tune_every: int = 500
+    source_weights: Weights = (("ISIC_UDA1_native", 3.0), ("ISIC2017_256", 3.0), ("ISIC2018_task1_512crop", 1.5))
+    diagnosis_weights: Weights = (("melanoma", 1.5),)
+
+
+@dataclass
+class Trained:
+    """What training leaves.
+
+    Attributes:
+        tensors: Averaged weights by parameter name.
+        facts: Recipe, counts and the score they were chosen by.
+        log_rows: One row per score on `tune`.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+    log_rows: list[dict[str, Any]]
+
+
+def draw_chances(rows: list[TrainingRow], recipe: Recipe, tune: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the probability with which each row is drawn; 0 for the rows kept apart."""
+    sources, diagnoses = dict(recipe.source_weights), dict(recipe.diagnosis_weights)
+    weights = np.array([sources.get(r.source, 1.0) * diagnoses.get(r.diagnosis, 1.0) for r in rows]) * ~tune
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def learning_rate_at(step: int, recipe: Recipe) -> float:
     """Return the one-cycle learning rate: a cosine rise to the peak, then a cosine fall to a thousandth of it."""
     rise = max(1.0, recipe.warm_up * recipe.steps)
     if step < rise:
@@ -35,7 +88,7 @@ def learning_rate_at(step: int, recipe: Schedule) -> float:
     return low + (recipe.learning_rate - low) * share
 
 
-def plain_recipe(recipe: Any) -> dict[str, Any]:
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as lists and numbers only, as JSON and the checkpoint hold it."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
     return plain
@@ -61,7 +114,7 @@ class TrainingState:
         self.best: dict[str, Tensor] = {}
         self.log_rows: list[dict[str, Any]] = []
 
-    def save(self, path: Path, recipe: Any) -> None:
+    def save(self, path: Path, recipe: Recipe) -> None:
         """Write everything needed to go on, atomically."""
         content = {name: value for name, value in vars(self).items() if name not in ("network", "optimiser")}
         content |= {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "recipe": plain_recipe(recipe)}
@@ -69,7 +122,7 @@ class TrainingState:
         torch.save(content, partial)
         partial.replace(path)
 
-    def resume(self, path: Path, recipe: Any) -> None:
+    def resume(self, path: Path, recipe: Recipe) -> None:
         """Take up a saved state; ValueError where it was made by another recipe."""
         content = torch.load(path, weights_only=True)
         if content.pop("recipe") != plain_recipe(recipe):
@@ -78,7 +131,7 @@ class TrainingState:
         self.optimiser.load_state_dict(content.pop("optimiser"))
         vars(self).update(content)
 
-    def advance(self, loss: Tensor, recipe: Schedule) -> None:
+    def advance(self, loss: Tensor, recipe: Recipe) -> None:
         """Take one step down the loss and move the running mean."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, recipe)
@@ -101,3 +154,55 @@ class TrainingState:
         row = {"step": self.step, "loss": round(self.loss, 5), "tune_dice": round(score, 5), "best_tune_dice": round(self.best_score, 5)}
         self.log_rows.append(row)
         return row
+
+
+def run_training(
+    state: TrainingState,
+    recipe: Recipe,
+    rows: list[TrainingRow],
+    tune: npt.NDArray[np.bool_],
+    *,
+    loss: Callable[[int], Tensor],
+    score: Callable[[dict[str, Tensor]], float],
+    checkpoint: Path | None,
+    progress: Callable[[dict[str, Any]], None] | None,
+) -> Trained:
+    """Train to the end of a recipe, or go on from a checkpoint.
+
+    Args:
+        state: Where the training begins.
+        recipe: The recipe.
+        rows: What the images are.
+        tune: Which of them are kept apart to choose the weights.
+        loss: Loss of a step, by its number.
+        score: Score of weights on `tune`.
+        checkpoint: File to resume from where it exists, and to save to at each score.
+        progress: Called with each row of the log.
+
+    Raises:
+        ValueError: A group lies on both sides of ``tune``, one side is empty, or the checkpoint was made by another recipe.
+    """
+    _check_sides(rows, tune)
+    if checkpoint is not None and checkpoint.exists():
+        state.resume(checkpoint, recipe)
+        log.info("resumed at step %d", state.step)
+    while state.step < recipe.steps:
+        state.advance(loss(state.step), recipe)
+        if state.step % recipe.tune_every and state.step < recipe.steps:
+            continue
+        row = state.record(score(state.average))
+        if checkpoint is not None:
+            state.save(checkpoint, recipe)
+        if progress is not None:
+            progress(row)
+    counts = {"trained_on": int((~tune).sum()), "tuned_on": int(tune.sum())}
+    return Trained(state.best, {"recipe": plain_recipe(recipe), **counts, "tune_dice": state.best_score}, state.log_rows)
+
+
+def _check_sides(rows: list[TrainingRow], tune: npt.NDArray[np.bool_]) -> None:
+    kept = {row.group for row, held in zip(rows, tune, strict=True) if held}
+    trained = {row.group for row, held in zip(rows, tune, strict=True) if not held}
+    if not kept or not trained or kept & trained:
+        raise ValueError(
+            f"train and tune must both have rows and share no group; {len(kept)} and {len(trained)} groups, {len(kept & trained)} shared"
+        )

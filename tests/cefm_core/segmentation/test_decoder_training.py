@@ -30,7 +30,7 @@ def drawn(count=6):
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
-    whole, facts = train_decoder(drawn(), ROWS, RECIPE, tune=TUNE)
+    whole = train_decoder(drawn(), ROWS, RECIPE, tune=TUNE)
 
     class Stop(Exception):
         pass
@@ -41,15 +41,15 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
 
     with pytest.raises(Stop):
         train_decoder(drawn(), ROWS, RECIPE, tune=TUNE, checkpoint=tmp_path / "c.pt", progress=interrupt)
-    resumed, again = train_decoder(drawn(), ROWS, RECIPE, tune=TUNE, checkpoint=tmp_path / "c.pt")
-    assert again == facts and [row["step"] for row in facts["learning_curve"]] == [4, 8]
-    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+    resumed = train_decoder(drawn(), ROWS, RECIPE, tune=TUNE, checkpoint=tmp_path / "c.pt")
+    assert (resumed.facts, resumed.log_rows) == (whole.facts, whole.log_rows) and [row["step"] for row in whole.log_rows] == [4, 8]
+    assert all(torch.equal(resumed.tensors[name], tensor) for name, tensor in whole.tensors.items())
     with pytest.raises(ValueError, match="another recipe"):
         train_decoder(drawn(), ROWS, dataclasses.replace(RECIPE, seed=1), tune=TUNE, checkpoint=tmp_path / "c.pt")
 
 
 def test_it_learns_what_the_features_say():
-    _, facts = train_decoder(drawn(), ROWS, dataclasses.replace(RECIPE, steps=60, tune_every=60), tune=TUNE)
+    facts = train_decoder(drawn(), ROWS, dataclasses.replace(RECIPE, steps=60, tune_every=60), tune=TUNE).facts
     assert facts["tune_dice"] > 0.85 and facts["trained_on"] == 4 and facts["tuned_on"] == 2
 
 

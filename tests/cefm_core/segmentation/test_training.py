@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cefm_core.errors import ConfigurationError
-from cefm_core.segmentation.training import TrainingRecipe, bce_dice_loss, draw_batch, draw_chances, train_segmenter
+from cefm_core.segmentation.training import TrainingRecipe, bce_dice_loss, draw_batch, train_segmenter
 from cefm_core.segmentation.training_data import TrainingRow, is_tuning, load_arrays, read_rows
-from cefm_core.segmentation.training_state import learning_rate_at
+from cefm_core.segmentation.training_state import draw_chances, learning_rate_at
 
 RECIPE = TrainingRecipe(steps=12, batch=2, tune_every=6, sides=((0.0, (64,), (1.0,)),))
 
@@ -79,13 +79,13 @@ def test_a_group_on_both_sides_is_refused():
 def test_draws_follow_weights_and_never_touch_tune():
     rows = [row("a"), row("b", source="S"), row("c", diagnosis="melanoma"), row("d")]
     recipe = dataclasses.replace(RECIPE, source_weights=(("S", 3.0),), diagnosis_weights=(("melanoma", 2.0),))
-    chances = draw_chances(rows, recipe.source_weights, recipe.diagnosis_weights, np.array([False, False, False, True]))
+    chances = draw_chances(rows, recipe, np.array([False, False, False, True]))
     assert chances == pytest.approx([1 / 6, 3 / 6, 2 / 6, 0])
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
     images, masks = drawn()
-    chances = draw_chances(ROWS, RECIPE.source_weights, RECIPE.diagnosis_weights, TUNE)
+    chances = draw_chances(ROWS, RECIPE, TUNE)
     first, again = (draw_batch(images, masks, chances, RECIPE, 3) for _ in range(2))
     other = draw_batch(images, masks, chances, RECIPE, 4)
     assert torch.equal(first[0], again[0])
