@@ -1,89 +1,16 @@
 """First answers through a batch interface, against a server that has one: nothing is asked twice, nothing is lost, nothing hangs."""
 
 import json
-import logging
 
 import pytest
 
-from cefm_core.errors import CefmError, ConfigurationError
-from storage import keys
+from cefm_core.errors import CefmError
 from storage.store import Store
-from tasks import llm_batch, llm_batch_api, llm_endpoint
-from tasks.llm_batch import ask_in_batch
-from tasks.llm_batch_records import under_way
-from tasks.llm_endpoint import endpoint_of
-from tasks.write_reports import STAGE, ledger_of
+from tasks import llm_batch, llm_batch_api
+from tasks.write_reports import STAGE
+from tests.tasks.batch_world import counts, published
 from tests.tasks.llm_servers import BatchServer, Oracle, Reply
-from tests.tasks.test_write_reports import INJECTION, PERSONAL, Bench, oracle_of
-
-SECRET = "sk-very-secret"
-
-
-@pytest.fixture(autouse=True)
-def brisk(monkeypatch, caplog):
-    monkeypatch.setattr(llm_endpoint, "_BACKOFF_S", 0.02)
-    monkeypatch.setattr(llm_batch_api, "_BACKOFF_S", 0.02)
-    monkeypatch.setenv("CEFM_LLM_API_KEY", SECRET)
-    caplog.set_level(logging.INFO)
-    yield
-    assert SECRET not in caplog.text
-
-
-class World:
-    """Images, a server that knows the right reports of them, and runs one after the other."""
-
-    def __init__(self, folder, count=4):
-        self.oracle = self.script = None
-        self.server = BatchServer(lambda body, number: (self.script or self.oracle)(body, number))
-        self.folder = folder
-        self.bench = self.settle()
-        self.items = [self.bench.item(number, site=INJECTION) for number in range(count)]
-        self.oracle = oracle_of(self.items)
-        self.runs = 0
-
-    def settle(self, wait_s=20, **reports):
-        runtime = {"llm_batch_poll_s": 0.02, "llm_batch_wait_s": wait_s}
-        self.bench = Bench(self.folder, self.server.url, reports={"batch": True, **reports}, **runtime)
-        return self.bench
-
-    def ask(self, items=None):
-        """Run the task as a new run."""
-        items = self.items if items is None else items
-        self.runs += 1
-        self.bench.context = self.bench.context.model_copy(update={"run_id": f"{self.folder}-{self.runs}"})
-        shards = [self.bench.store.put_work(part) for part in (items[:2], items[2:]) if part]
-        return ask_in_batch.fn(self.bench.context, shards)
-
-    def rows(self):
-        return self.bench.run(self.items)
-
-    @property
-    def tokens(self):
-        return endpoint_of(self.bench.context.run_id, self.bench.context.config).tokens
-
-    @property
-    def stored(self):
-        return len(self.bench.store.keys_below(keys.cache_folder("llm")))
-
-    @property
-    def under_way(self):
-        return under_way(self.bench.store, self.server.url)
-
-
-@pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
-    yield made
-    made.server.stop()
-
-
-def counts(summary):
-    return tuple(summary.model_dump().values())
-
-
-def published(world):
-    assert [row["status"] for row in world.rows()] == ["published"] * len(world.items)
-    return len(world.server.requests)
+from tests.tasks.test_write_reports import INJECTION, PERSONAL, Bench
 
 
 def test_answers_come_in_a_batch_and_nothing_is_asked_live(world, caplog):
@@ -193,28 +120,33 @@ def test_a_run_killed_while_it_stores_answers_loses_none(world, monkeypatch):
     assert len(world.server.batches) == 1 and published(world) == 0 and world.under_way == []
 
 
-def test_a_run_killed_while_it_starts_a_batch_finds_it_again(world, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(llm_batch, "_started", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+def killed_at(world, monkeypatch, place, name):
+    """Run until a function of the batch interface is called, and no further."""
+
+    def kill(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(place, name, kill)
         world.ask()
+
+
+def test_a_run_killed_while_it_starts_a_batch_finds_it_again(world, monkeypatch):
+    killed_at(world, monkeypatch, llm_batch, "_started")
     assert [batch.batch for batch in world.under_way] == [None]
     assert counts(world.ask()) == (4, 4, 0, 4, 0)
     assert len(world.server.batches) == len(world.server.uploads) == 1
 
 
 def test_a_run_killed_before_it_starts_a_batch_uses_its_file(world, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(llm_batch_api.BatchApi, "start", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
-        world.ask()
+    killed_at(world, monkeypatch, llm_batch_api.BatchApi, "start")
     assert world.server.batches == []
     assert counts(world.ask()) == (4, 4, 0, 4, 0)
     assert len(world.server.batches) == len(world.server.uploads) == 1
 
 
 def test_a_file_that_the_provider_dropped_is_sent_anew(world, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(llm_batch_api.BatchApi, "start", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
-        world.ask()
+    killed_at(world, monkeypatch, llm_batch_api.BatchApi, "start")
     refused = iter([Reply("no such file", status=400)])
     world.server.fault = lambda method, path: next(refused, None) if (method, path) == ("POST", "/v1/batches") else None
     assert counts(world.ask()) == (4, 0, 4, 4, 0)
@@ -229,133 +161,6 @@ def test_a_lost_answer_starts_no_second_batch(world):
 
 
 # --- what a provider may do
-
-
-def test_a_request_that_fails_in_the_batch_is_asked_live(world, caplog):
-    target = ledger_of(world.items[0]).facts
-
-    def script(body, number):
-        schema = body.get("response_format", {}).get("type") == "json_schema"
-        return Reply("no", status=400) if schema and world.oracle.ledger(body) == target else world.oracle(body, number)
-
-    world.script = script
-    assert counts(world.ask()) == (4, 0, 4, 3, 1)
-    assert "1 failed {'status 400': 1}" in caplog.text
-    assert published(world) == 2, "json_schema is refused once more, then the answer comes"
-
-
-@pytest.mark.parametrize("ending", ["expired", "cancelled"])
-def test_what_a_batch_did_not_come_to_is_asked_live(world, ending, caplog):
-    world.server.ending, world.server.share = ending, 0.5
-    assert counts(world.ask()) == (4, 0, 4, 2, 2)
-    assert "2 failed {'batch_expired': 2}" in caplog.text
-    assert published(world) == 2 and world.under_way == []
-
-
-def test_a_failed_batch_is_asked_live(world, caplog):
-    world.server.ending = "failed"
-    assert counts(world.ask()) == (4, 0, 4, 0, 4)
-    assert "token_limit_exceeded" in caplog.text
-    assert published(world) == 4 and world.under_way == []
-
-
-def test_a_batch_that_the_provider_forgot_is_done(world):
-    world.server.hold = True
-    world.settle(wait_s=0.1)
-    with pytest.raises(CefmError):
-        world.ask()
-    world.server.batches.clear()
-    assert counts(world.ask()) == (4, 4, 0, 0, 4)
-    assert published(world) == 4 and world.under_way == []
-
-
-def test_a_batch_whose_answers_are_gone_is_done(world):
-    world.server.fault = lambda method, path: Reply(status=404) if path.endswith("/content") else None
-    assert counts(world.ask()) == (4, 0, 4, 0, 4)
-
-
-@pytest.mark.parametrize("status", [404, 405, 501])
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/batches"])
-def test_a_provider_without_batches_is_named_with_the_remedy(world, path, status):
-    world.server.fault = lambda method, asked: Reply(status=status) if (method, asked) == ("POST", path) else None
-    with pytest.raises(ConfigurationError, match=rf"has no batch interface \(status {status}\); set reports.batch = false"):
-        world.ask()
-
-
-@pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("called", [("POST", "/v1/files"), ("POST", "/v1/batches"), ("GET", "/v1/batches/batch_0")])
-def test_a_refused_key_stops_the_run(world, status, called):
-    world.server.fault = lambda *call: Reply(f"bad key {SECRET}", status=status) if call == called else None
-    with pytest.raises(ConfigurationError, match="refuses the key in CEFM_LLM_API_KEY") as caught:
-        world.ask()
-    assert SECRET not in str(caught.value)
-
-
-FAULTS = [Reply(status=503), Reply(status=429), Reply(cut=True)]
-NO_REPLIES = [Reply(body="{"), Reply(body="null"), Reply(body="[]"), Reply(body="<html>", headers={"content-type": "text/html"})]
-
-
-@pytest.mark.parametrize(
-    ("called", "fault"),
-    [
-        *(("/v1/files/output_batch_0/content", fault) for fault in FAULTS),
-        *((path, fault) for path in ("/v1/batches", "/v1/batches/batch_0") for fault in FAULTS + NO_REPLIES),
-    ],
-)
-def test_a_passing_fault_is_survived(world, called, fault):
-    left = iter([fault] * 2)
-    world.server.fault = lambda method, path: next(left, None) if path == called else None
-    assert counts(world.ask()) == (4, 0, 4, 4, 0)
-    assert len(world.server.batches) == 1
-
-
-def test_an_upload_is_tried_again_whole(world):
-    left = iter([Reply(status=503)])
-    world.server.fault = lambda method, path: next(left, None) if path == "/v1/files" else None
-    assert counts(world.ask()) == (4, 0, 4, 4, 0)
-
-
-def test_a_provider_that_is_away_when_a_batch_is_to_start_stops_the_run_and_costs_nothing(world):
-    world.server.fault = lambda method, path: Reply(status=503) if path.startswith("/v1/batches") else None
-    with pytest.raises(CefmError, match=r"does not serve batches now \(status 503\); run again"):
-        world.ask()
-    world.server.fault = lambda *_: None
-    assert counts(world.ask()) == (4, 4, 0, 4, 0)
-    assert len(world.server.uploads) == 1
-
-
-def test_poisoned_answers_harm_nobody(world, caplog):
-    good = {"status_code": 200, "body": {"choices": [{"message": {"content": "x"}}]}}
-
-    def ids():
-        return [line["custom_id"] for line in world.server.lines()]
-
-    def script(body, number):
-        if number == 0:
-            mine = ids()
-            bodies = [None, [], "x", {"choices": 5}, {"choices": []}, {"choices": [{"message": {"content": "\ud800"}}]}]
-            world.server.more = [
-                b"{", b"null", b"[]", b"5", b"\xff\xfe", b"[" * 100_000, b"9" * 5000,
-                *(json.dumps({"custom_id": mine[0], "response": {"status_code": 200, "body": each}}).encode() for each in bodies),
-                json.dumps({"custom_id": mine[0], "response": "200"}).encode(),
-                json.dumps({"custom_id": mine[0], "error": {"code": f"the key is {SECRET}"}}).encode(),
-                *(json.dumps({"custom_id": each, "response": good}).encode() for each in ("../../x", None, [1], "0" * 64)),
-            ]  # fmt: skip
-            return Reply("no", status=500)
-        return world.oracle(body, number)
-
-    world.script = script
-    assert counts(world.ask()) == (4, 0, 4, 3, 1)
-    world.script = None
-    assert "1 failed {'malformed': 13, 'unnamed': 2, 'not asked': 4, 'status 500': 1}" in caplog.text
-    assert world.stored == 3 and (world.tokens.requests, world.tokens.total) == (3, 3300)
-    assert published(world) == 1
-
-
-def test_answers_without_counts_are_estimated(world):
-    world.script = lambda body, number: Reply(world.oracle.content(body), usage=False)
-    world.ask()
-    assert world.tokens.prompt > 4000 and world.tokens.completion > 400
 
 
 @pytest.mark.parametrize("room", [2.5, 4.5])
