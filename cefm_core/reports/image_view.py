@@ -180,6 +180,7 @@ def _mask(facts: Facts, words: Language) -> dict[str, Any]:
         "decision": decision,
         "word": words.page[f"decision_{decision}"],
         "reason": words.reason(str(reason.value)) if reason is not None else "",
+        "networks": words.word("networks", str(_value(facts, "mask.networks") or "—")),
         "refiner": words.word("refiner", str(_value(facts, "mask.refiner") or "—")),
         "numbers": [{"id": i, "name": n, "value": f"{v} %" if share else v} for i, n, v, share in numbers],
     }

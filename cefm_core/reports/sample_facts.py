@@ -8,6 +8,7 @@ from typing import Any
 from cefm_core.descriptors.vocabulary import scored_by
 from cefm_core.reports.facts import COLOURS, STRUCTURES, collect_facts
 from cefm_core.reports.ledger import Facts
+from cefm_core.tables.coarse_masks import NETWORKS
 from cefm_core.tables.refined_masks import REASONS
 
 _FLAGS = ("blurred", "too_dark", "too_bright", "low_contrast", "hair", "vignette", "ink_or_ruler", "glare")
@@ -31,7 +32,7 @@ def sample_facts(seed: int) -> Facts:
         descriptors=_descriptors(rng),
         quality=_quality(rng),
         refined=_refined(rng, refiner),
-        coarse={"touches_border": rng.random() < 0.2},
+        coarse={"touches_border": rng.random() < 0.2, "networks": NETWORKS[rng.random() < 0.5]},
         manifest=manifest,
     )
 
