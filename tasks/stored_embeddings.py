@@ -29,25 +29,23 @@ class StoredEmbeddings:
             table: The table ``embeddings``; without one nothing is found.
             settings: The encoder whose embeddings are wanted; where the run's differ, nothing is found.
         """
-        self._rows: dict[str, int] = {}
-        if table is None or encoder_digest(context.config.embed) != encoder_digest(settings):
-            return
+        self._vectors: dict[str, np.ndarray] = {}
         self._fingerprint = STAGE.fingerprint(context.config).digest
-        store = context.open_store()
-        self._rows, self._vectors = once_per_process(f"embeddings:{table.sha256}", lambda: _read(store, table))
+        if table is not None and encoder_digest(context.config.embed) == encoder_digest(settings):
+            store = context.open_store()
+            self._vectors = once_per_process(f"embeddings:{table.sha256}", lambda: _read(store, table))
 
     def find(self, item: Row) -> np.ndarray | None:
         """Return the vector of a work item that has the inputs of ``embed_images``, float32 (d,); None where none is stored."""
-        if not self._rows:
+        if not self._vectors:
             return None
         inputs = {name: value for name, value in item.items() if name != "row_key"}
-        index = self._rows.get(row_key(self._fingerprint, inputs))
-        return None if index is None else self._vectors[index]
+        return self._vectors.get(row_key(self._fingerprint, inputs))
 
 
-def _read(store: Store, table: FileRef) -> tuple[dict[str, int], np.ndarray]:
+def _read(store: Store, table: FileRef) -> dict[str, np.ndarray]:
+    """Return the vectors of a table by row key; they share one block of memory."""
     found = read_arrow(store, table)
     keys = found.column("row_key").to_pylist()
-    column = found.column("vector").combine_chunks()
-    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(keys), -1) if keys else np.zeros((0, 0), np.float32)
-    return {key: index for index, key in enumerate(keys)}, vectors
+    flat = found.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return dict(zip(keys, flat.reshape(len(keys), -1), strict=True)) if keys else {}
