@@ -1,4 +1,4 @@
-"""Does a probability of 0.3 mean three in ten? Reliability bins, expected calibration error and Brier score.
+"""Does a probability of 0.3 mean three in ten? Reliability bins, expected calibration error, calibration slope, Brier score.
 
 Fitting a calibration does not belong here: it is part of the model (``cefm_core/alignment``).
 """
@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
+_CHANCE_DRAWS = 1000
+_CHANCE_ELEMENTS = 2_000_000  # draws x images held at once
+_LEAST_PROBABILITY = 1e-6  # log odds are taken of nothing nearer to 0 or 1
+_NEWTON_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,85 @@ def expected_calibration_error(target: NDArray[np.int64], probability: NDArray[n
     """
     deviation = np.bincount(bin_index(probability, bins), weights=target - probability, minlength=bins)
     return float(np.abs(deviation).sum() / target.size)
+
+
+def calibration_error_by_chance(
+    probability: NDArray[np.float64], bins: int = BINS, draws: int = _CHANCE_DRAWS, seed: int = 0
+) -> NDArray[np.float64]:
+    """What the expected calibration error comes to where every probability keeps its word (Broecker and Smith 2007).
+
+    A sum of distances is above 0 on any finite number of images. Labels drawn from the probabilities themselves show how far.
+
+    Args:
+        probability: Shape (n,), n >= 1, 0..1.
+        bins: Bins of equal width.
+        draws: Sets of labels to draw.
+        seed: Seed of the draws.
+
+    Returns:
+        Shape (draws,), 0..1.
+    """
+    rng = np.random.default_rng(seed)
+    ranked = np.sort(probability)
+    starts = np.unique(bin_index(ranked, bins), return_index=True)[1]
+    step = max(1, _CHANCE_ELEMENTS // ranked.size)
+    errors = []
+    for start in range(0, draws, step):
+        deviation = (rng.random((min(step, draws - start), ranked.size)) < ranked) - ranked
+        errors.append(np.abs(np.add.reduceat(deviation, starts, axis=1)).sum(axis=1) / ranked.size)
+    return np.concatenate(errors)
+
+
+def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log odds of probabilities, those of 0 and 1 being taken as 1e-6 from there."""
+    inside = np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    return np.log(inside / (1 - inside))
+
+
+def calibration_lines(
+    weights: NDArray[np.float64], target: NDArray[np.int64], probability: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slope and intercept of calibration (Cox 1958; Van Calster et al. 2019), for many weightings of the same rows at a time.
+
+    The slope is that of a logistic regression of the label on the predicted log odds: 1 where probabilities are as far apart as they
+    should be, below 1 where they are too extreme. The intercept is fitted with the slope held at 1 (calibration in the large): 0 where
+    melanoma is predicted as often as it is there, above 0 where it is predicted too seldom.
+
+    Args:
+        weights: Shape (resamples, n).
+        target: Shape (n,), 0 or 1.
+        probability: Shape (n,), 0..1.
+
+    Returns:
+        Slopes and intercepts, each of shape (resamples,), NaN where a resample lacks a class or no finite line fits it.
+    """
+    x = log_odds(probability)
+    design = np.stack([np.ones_like(x), x], axis=1)
+    both = _newton(weights, target, np.zeros_like(x), design)
+    return both[:, 1], _newton(weights, target, x, design[:, :1])[:, 0]
+
+
+def _newton(
+    weights: NDArray[np.float64], target: NDArray[np.int64], offset: NDArray[np.float64], design: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Fit logistic regressions by Newton's method; shape (resamples, columns), NaN where it does not settle."""
+    columns = design.T
+    beta = np.zeros((weights.shape[0], len(columns)))
+    change = np.full_like(beta, np.inf)
+    for _ in range(_NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(offset + sum(beta[:, [j]] * x for j, x in enumerate(columns)), -50, 50)))
+        # Plain sums, no matrix products: the order of those changes with the number of threads.
+        residual, spread = weights * (target - p), weights * p * (1 - p)
+        gradient = np.stack([(residual * x).sum(axis=1) for x in columns], axis=1)
+        curvature = np.stack([np.stack([(spread * x * y).sum(axis=1) for y in columns], axis=1) for x in columns], axis=1)
+        solvable = np.abs(np.linalg.det(curvature)) > 1e-12
+        change = np.full_like(beta, np.nan)
+        change[solvable] = np.linalg.solve(curvature[solvable], gradient[solvable][..., None])[..., 0]
+        beta = beta + change
+        if not (np.abs(change) > 1e-9).any():
+            break
+    settled = (np.abs(change) < 1e-6).all(axis=1)
+    return np.where(settled[:, None], beta, np.nan)
 
 
 def brier_score(target: NDArray[np.int64], probability: NDArray[np.float64]) -> float:

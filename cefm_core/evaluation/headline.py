@@ -49,7 +49,11 @@ def _detail_lines(rows: Rows, cohort: Cohort, model: str) -> list[str]:
         lines.append(f"Within sources: AUC {format_value(matched)}.")
     ece = find_row(rows, model, cohort.split, "ece")
     if ece is not None and ece["value"] is not None:
-        lines.append(f"Calibration error (ECE, 15 bins): {format_value(ece)}.")
+        chance = find_row(rows, model, cohort.split, "ece_by_chance")
+        lines.append(
+            f"Calibration error (ECE, 15 bins): {format_value(ece)}; probabilities that keep their word would show {format_value(chance)} "
+            "on as many images."
+        )
     return lines
 
 

@@ -16,7 +16,7 @@ from cefm_core.evaluation.bootstrap import group_codes, group_resamples, percent
 from cefm_core.evaluation.frame import COMBINED, Cohort
 from cefm_core.evaluation.metrics import point_metrics
 from cefm_core.evaluation.rows import NO_INTERVAL, Interval, Measured, find_row, format_value, metric_row
-from cefm_core.evaluation.score_rows import Rows, enough, group_count, metric_interval
+from cefm_core.evaluation.score_rows import Rows, enough, group_count, metric_interval, with_chance
 from cefm_core.evaluation.weighted import resampled_auc, resampled_metrics
 
 COLUMN, SPLIT = "p_left_out", "left_out"
@@ -30,6 +30,8 @@ METRICS = (
     "balanced_accuracy",
     "ece",
     "brier",
+    "calibration_slope",
+    "calibration_intercept",
 )
 _NO_THRESHOLD = Measured(None, "no_tune_threshold")
 
@@ -56,12 +58,13 @@ def _row(cohort: Cohort, source: str, metric: str, measured: Measured, interval:
 
 def _source_rows(cohort: Cohort, source: str, minimum: int) -> Rows:
     if not enough(cohort.target, minimum):
-        return [_row(cohort, source, name, Measured(None, "too_few")) for name in METRICS]
+        return [_row(cohort, source, name, Measured(None, "too_few")) for name in (*METRICS, "ece_by_chance")]
     score = cohort.scores(COLUMN)
     points = point_metrics(cohort.target, score, _NO_THRESHOLD, METRICS)
     samples = resampled_metrics(cohort.weights, cohort.target, score, _NO_THRESHOLD, METRICS)
     groups = group_count(cohort.codes)
-    return [_row(cohort, source, name, points[name], metric_interval(name, points[name], samples, groups)) for name in METRICS]
+    rows = [_row(cohort, source, name, points[name], metric_interval(name, points[name], samples, groups)) for name in METRICS]
+    return with_chance(rows, score)
 
 
 def _mean_row(cohorts: dict[str, Cohort], rows: Rows, minimum: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from cefm_core.evaluation.calibration import brier_score, expected_calibration_error
+from cefm_core.evaluation.calibration import brier_score, calibration_lines, expected_calibration_error
 from cefm_core.evaluation.rows import Measured, finite
 
 OPERATING_SENSITIVITY = 0.95
@@ -123,6 +123,17 @@ def _at_tuned(target: Ints, probability: Floats, threshold: Measured) -> dict[st
     }
 
 
+def _calibration(target: Ints, probability: Floats, only: Collection[str]) -> dict[str, Measured]:
+    measures = {"ece": Measured(expected_calibration_error(target, probability)), "brier": Measured(brier_score(target, probability))}
+    lines = ("calibration_slope", "calibration_intercept")
+    if not set(lines) & set(only):
+        return measures
+    if np.unique(target).size < 2:
+        return measures | dict.fromkeys(lines, Measured(None, "single_class"))
+    found = (finite(values[0]) for values in calibration_lines(np.ones((1, target.size)), target, probability))
+    return measures | {name: Measured(v, None if v is not None else "separable") for name, v in zip(lines, found, strict=True)}
+
+
 def point_metrics(target: Ints, probability: Floats, threshold: Measured, only: Collection[str] | None = None) -> dict[str, Measured]:
     """Compute the classification metrics of these rows.
 
@@ -135,7 +146,7 @@ def point_metrics(target: Ints, probability: Floats, threshold: Measured, only: 
     Returns:
         By name: roc_auc, pr_auc (average precision), pauc_tpr80 (0..0.2), sensitivity_at_specificity95 and
         back, accuracy, balanced_accuracy, f1, kappa, sensitivity and specificity at 0.5, sensitivity_tuned95 and specificity_tuned95 at the
-        tune threshold, that threshold, ece (15 bins) and brier.
+        tune threshold, that threshold, ece (15 bins), brier, calibration_slope and calibration_intercept.
     """
     wanted = METRIC_NAMES if only is None else only
     if target.size == 0:
@@ -144,8 +155,7 @@ def point_metrics(target: Ints, probability: Floats, threshold: Measured, only: 
         **_threshold_free(target, probability, wanted),
         **_at_half(target, probability, wanted),
         **_at_tuned(target, probability, threshold),
-        "ece": Measured(expected_calibration_error(target, probability)),
-        "brier": Measured(brier_score(target, probability)),
+        **_calibration(target, probability, wanted),
     }
     return {name: measures[name] for name in wanted}
 
@@ -167,4 +177,6 @@ METRIC_NAMES: tuple[str, ...] = (
     "specificity_tuned95",
     "ece",
     "brier",
+    "calibration_slope",
+    "calibration_intercept",
 )

@@ -36,6 +36,9 @@ METRIC_LABELS: dict[str, str] = {
     "sensitivity_at_specificity95": "Sensitivity at specificity 0.95",
     "specificity_at_sensitivity95": "Specificity at sensitivity 0.95",
     "ece": "Expected calibration error (15 bins)",
+    "ece_by_chance": "The same where every probability keeps its word (mean, 95 % of draws)",
+    "calibration_slope": "Calibration slope (below 1: too extreme)",
+    "calibration_intercept": "Calibration intercept (above 0: melanoma predicted too seldom)",
     "brier": "Brier score",
     "roc_auc_source_matched": "ROC AUC within sources",
     "source_matched_share": "Melanomas whose source also holds a nevus (share)",
@@ -104,11 +107,12 @@ def _bias(rows: Rows, config: EvaluationConfig) -> str:
     keys = list(dict.fromkeys((r["split"], r["model"], r["stratum"]) for r in rows if r["metric"] == "roc_auc_gap"))
     lines = []
     for split, model, stratum in keys:
-        found = {m: find_row(rows, model, split, m, stratum) for m in ("roc_auc", "roc_auc_gap", "sensitivity", "specificity", "ece")}
+        shown = ("roc_auc", "roc_auc_gap", "sensitivity", "specificity", "ece", "ece_by_chance")
+        found = {m: find_row(rows, model, split, m, stratum) for m in shown}
         auc = found["roc_auc"]
         counts = f"{auc['n_positive']} / {auc['n']}" if auc else "-"
         lines.append([split, stratum.replace("=", ": "), counts, *(format_value(row, 2) for row in found.values())])
-    header = ["split", "stratum", "melanomas / images", "AUC", "gap to the rest", "sensitivity", "specificity", "ECE"]
+    header = ["split", "stratum", "melanomas / images", "AUC", "gap to the rest", "sensitivity", "specificity", "ECE", "ECE by chance"]
     note = (
         f"A stratum with fewer than {config.min_stratum} melanomas or nevi says too_few. Many strata are compared, so single gaps arise "
         "by chance."
@@ -146,7 +150,7 @@ def _prediction_sets(rows: Rows, facts: Mapping[str, Any]) -> str:
 
 def _left_out(rows: Rows) -> str:
     names = list(dict.fromkeys(r["stratum"] for r in rows if r["split"] == SPLIT and r["stratum"] != "all"))
-    shown = ("roc_auc", "sensitivity_at_specificity95", "sensitivity", "specificity", "ece")
+    shown = ("roc_auc", "sensitivity_at_specificity95", "sensitivity", "specificity", "ece", "ece_by_chance")
     lines = []
     for name in names:
         found = [find_row(rows, COMBINED, SPLIT, metric, name) for metric in shown]
@@ -158,7 +162,7 @@ def _left_out(rows: Rows) -> str:
         f"Mean AUC over the sources that are large enough: {format_value(mean)}."
     )
     header = ["source left out", "melanomas / images", "AUC", "sensitivity at specificity 0.95", "sensitivity at 0.5", "specificity at 0.5"]
-    return note + "\n\n" + table([*header, "ECE"], lines) if names else "Not measured."
+    return note + "\n\n" + table([*header, "ECE", "ECE by chance"], lines) if names else "Not measured."
 
 
 def _masks(rows: Rows) -> str:

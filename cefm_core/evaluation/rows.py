@@ -9,6 +9,7 @@ REASONS: dict[str, str] = {
     "single_class": "all images are of one class, so melanoma cannot be told from nevus",
     "class_absent": "the class this metric looks at has no image",
     "too_few": "too few images or groups for a number that means something",
+    "separable": "no finite line of calibration: the scores part melanoma and nevus without a fault, or are all alike",
     "no_spread": "every resample gives the same value, so an interval would pretend certainty",
     "no_rows": "no image with a label and a score in this split",
     "no_labels": "no image in this split has a label",

@@ -101,8 +101,10 @@ def reliability_figure(cohort: Cohort, model: str, column: str, rows: list[dict[
     )
     fs.label_axes(below, "Predicted probability of melanoma", "Images")
     fs.legend(below, loc="upper right", ncols=2)
-    ece, brier = (format_value(find_row(rows, model, cohort.split, m)) for m in ("ece", "brier"))
-    fs.title(figure, "Does the probability keep its word?", f"{counts_text(cohort)}; bars: 95 % (Wilson)\nECE {ece}; Brier {brier}")
+    names = ("ece", "ece_by_chance", "calibration_slope")
+    ece, chance, slope = (format_value(find_row(rows, model, cohort.split, name)) for name in names)
+    said = f"{counts_text(cohort)}; bars: 95 % (Wilson)\nECE {ece}, by chance alone {chance}\nSlope {slope}"
+    fs.title(figure, "Does the probability keep its word?", said)
     return fs.png(figure)
 
 

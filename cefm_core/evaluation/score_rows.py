@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cefm_core.evaluation.bootstrap import percentile_interval
+from cefm_core.evaluation.calibration import calibration_error_by_chance
 from cefm_core.evaluation.delong import delong_test
 from cefm_core.evaluation.frame import Cohort
 from cefm_core.evaluation.metrics import METRIC_NAMES, point_metrics
@@ -31,6 +32,23 @@ def metric_interval(name: str, point: Measured, samples: dict[str, NDArray[np.fl
     return percentile_interval(samples[name], groups, point.value if name == "ece" else None)
 
 
+def with_chance(rows: Rows, probability: NDArray[np.float64]) -> Rows:
+    """Put next to the calibration error what it would be, on as many images, by chance alone: the mean, and 95 % of the draws."""
+    made: Rows = []
+    for row in rows:
+        made.append(row)
+        if row["metric"] == "ece":
+            chance = Measured(None, row["reason"])
+            spread = NO_INTERVAL
+            if row["value"] is not None:
+                errors = calibration_error_by_chance(probability)
+                chance = Measured(float(errors.mean()))
+                spread = Interval(*map(float, np.percentile(errors, [2.5, 97.5])))
+            counts = {name: row[name] for name in ("n", "n_positive", "stratum")}
+            made.append(metric_row(row["model"], row["split"], "ece_by_chance", chance, interval=spread, **counts))
+    return made
+
+
 def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> Rows:
     """Every metric of one model on the rows of a cohort that it scored, with intervals."""
     cohort = cohort.scored_by(column)
@@ -38,7 +56,7 @@ def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> 
     points = point_metrics(cohort.target, probability, threshold)
     samples = resampled_metrics(cohort.weights, cohort.target, probability, threshold) if cohort.n else {}
     groups = group_count(cohort.codes)
-    return [
+    rows = [
         metric_row(
             model,
             cohort.split,
@@ -50,6 +68,7 @@ def model_rows(cohort: Cohort, model: str, column: str, threshold: Measured) -> 
         )
         for name in METRIC_NAMES
     ]
+    return with_chance(rows, probability)
 
 
 def _stratum_row(
@@ -83,7 +102,7 @@ def stratum_rows(
     """
     if not enough(cohort.target[inside], minimum):
         absent = Measured(None, "too_few")
-        names = (*STRATUM_METRICS, "roc_auc_gap")
+        names = (*STRATUM_METRICS, "ece_by_chance", "roc_auc_gap")
         return [_stratum_row(cohort, inside, model, stratum, name, absent, NO_INTERVAL) for name in names]
     score, weights = cohort.scores(column), cohort.weights
     points = point_metrics(cohort.target[inside], score[inside], threshold, STRATUM_METRICS)
@@ -93,6 +112,7 @@ def stratum_rows(
     for name in STRATUM_METRICS:
         interval = metric_interval(name, points[name], samples, groups)
         rows.append(_stratum_row(cohort, inside, model, stratum, name, points[name], interval))
+    rows = with_chance(rows, score[inside])
     rest = ~inside
     gap, interval = Measured(None, "too_few"), NO_INTERVAL
     auc = points["roc_auc"].value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from cefm_core.evaluation.calibration import BINS, bin_index
+from cefm_core.evaluation.calibration import BINS, bin_index, calibration_lines
 from cefm_core.evaluation.metrics import METRIC_NAMES, OPERATING_SENSITIVITY, OPERATING_SPECIFICITY, PAUC_MIN_TPR
 from cefm_core.evaluation.rows import Measured
 
@@ -148,6 +148,8 @@ def _chunk_metrics(
     deviation[np.arange(target.size), bin_index(probability)] = on_grid(target - probability)
     values["ece"] = np.abs(weights @ deviation).sum(axis=1) / total
     values["brier"] = weights @ on_grid((target - probability) ** 2) / total
+    if {"calibration_slope", "calibration_intercept"} & set(only):
+        values["calibration_slope"], values["calibration_intercept"] = calibration_lines(weights, target, probability)
     return values
 
 

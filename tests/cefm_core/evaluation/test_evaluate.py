@@ -256,7 +256,8 @@ def test_no_interval_is_claimed_for_five_images(run, config):
     tables = run(240)
     five_images(tables)
     rows = evaluate(**tables, config=config, draw=False).metric_rows
-    assert all(r["low"] is None for r in rows if r["split"] == "val")
+    # What chance alone shows on five images is known, and wide.
+    assert all(r["low"] is None for r in rows if r["split"] == "val" and r["metric"] != "ece_by_chance")
     assert find_row(rows, "combined", "val", "roc_auc")["reason"] == "too_few"
 
 

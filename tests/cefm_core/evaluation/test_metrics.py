@@ -5,7 +5,14 @@ import pytest
 import torch
 import torchmetrics.classification as tm
 
-from cefm_core.evaluation.calibration import expected_calibration_error, reliability_bins, wilson_interval
+from cefm_core.evaluation.calibration import (
+    calibration_error_by_chance,
+    calibration_lines,
+    expected_calibration_error,
+    log_odds,
+    reliability_bins,
+    wilson_interval,
+)
 from cefm_core.evaluation.metrics import METRIC_NAMES, partial_auc_above_tpr, point_metrics, sensitivity_at_specificity, tuned_threshold
 from cefm_core.evaluation.rows import REASONS, Measured
 
@@ -50,6 +57,44 @@ def test_ece_agrees_with_torchmetrics_and_with_a_hand_count():
     )
     # One bin: mean probability 0.35 against a share of 1/2.
     assert expected_calibration_error(np.array([1, 0]), np.array([0.34, 0.36])) == pytest.approx(0.15)
+
+
+def test_error_by_chance_is_what_calibrated_labels_show():
+    rng = np.random.default_rng(4)
+    probability = rng.random(300) ** 2
+    shown = [expected_calibration_error((rng.random(300) < probability).astype(np.int64), probability) for _ in range(400)]
+    chance = calibration_error_by_chance(probability)
+    assert chance.mean() == pytest.approx(np.mean(shown), abs=0.002)
+    np.testing.assert_allclose(np.percentile(chance, [2.5, 97.5]), np.percentile(shown, [2.5, 97.5]), atol=0.006)
+    assert calibration_error_by_chance(np.repeat(probability, 100), draws=50).mean() < chance.mean() / 5
+    assert (calibration_error_by_chance(probability) == chance).all()
+    np.testing.assert_allclose(calibration_error_by_chance(np.array([0.0, 1.0])), 0.0)
+
+
+def test_calibration_line_agrees_with_scikit_learn_and_finds_what_was_planted():
+    from scipy.optimize import minimize_scalar
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(6)
+    weights = rng.integers(0, 4, (3, 5000)).astype(np.float64)
+    truth = rng.normal(-1, 1.2, 5000)
+    target = (rng.random(5000) < 1 / (1 + np.exp(-truth))).astype(np.int64)
+    probability = 1 / (1 + np.exp(-(2 * truth + 1)))  # twice too extreme, and too high
+    slopes, intercepts = calibration_lines(weights, target, probability)
+    x = log_odds(probability)
+    for w, slope, intercept in zip(weights, slopes, intercepts, strict=True):
+        reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[:, None], target, sample_weight=w)
+        assert slope == pytest.approx(reference.coef_[0, 0], abs=1e-5)
+        loss = minimize_scalar(lambda a, w=w: (w * (np.logaddexp(0, a + x) - target * (a + x))).sum(), bounds=(-5, 5), method="bounded")
+        assert intercept == pytest.approx(loss.x, abs=1e-4)
+    assert slopes == pytest.approx(0.5, abs=0.06)
+    assert (intercepts < -0.3).all()
+
+
+@pytest.mark.parametrize("probability", [[0.1, 0.2, 0.8, 0.9], [0.5, 0.5, 0.5, 0.5]])
+def test_no_finite_slope_is_no_number(probability):
+    found = point_metrics(np.array([0, 0, 1, 1]), np.array(probability), NONE)
+    assert found["calibration_slope"] == (None, "separable")
 
 
 def test_partial_auc_is_an_integral_over_the_curve():
