@@ -35,6 +35,11 @@ CLINICAL = (
     "hue_circular_std_deg",
     "hue_resultant",
     "tds_without_structures",
+    "structure_network_score",
+    "structure_streaks_score",
+    "structure_globules_score",
+    "structure_dots_score",
+    "structureless_share",
 )
 LIMIT = 5.0
 

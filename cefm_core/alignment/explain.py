@@ -1,8 +1,8 @@
-"""Which of asymmetry, border and colour moves the clinical score, and by how much: exact Shapley values.
+"""Which of asymmetry, border, colour and structures moves the clinical score, and by how much: exact Shapley values.
 
-The three are players; the eight coalitions of them are all computed, so nothing is sampled or approximated (Shapley 1953; Lundberg and Lee
-2017). A player that is out has the measurements of a reference lesion, the median of the training images. The total score, which
-holds all three, is computed anew for every coalition.
+The four are players; the sixteen coalitions of them are all computed, so nothing is sampled or approximated (Shapley 1953; Lundberg and
+Lee 2017). A player that is out has the measurements of a reference lesion, the median of the training images; one of which a profile holds
+no measurement adds 0. The total score, which holds the first three, is computed anew for every coalition.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from cefm_core.alignment.data import AlignmentData
 from cefm_core.alignment.fusion import Blend
 from cefm_core.alignment.models import LoadedModels, Scales
 
-PLAYERS = ("asymmetry", "border", "colour")
+PLAYERS = ("asymmetry", "border", "colour", "structure")
 _PREFIXES = {
     "asymmetry": ("asymmetry_", "a_grey"),
     "border": ("border_", "b2_"),
     "colour": ("colour_", "hue_", "saturation_", "value_"),
+    "structure": ("structure_", "structureless_"),
 }
 TOTAL = "tds_without_structures"
 _PARTS = ("asymmetry_score", "border_score", "colour_count")
@@ -77,8 +78,8 @@ def explain_clinical(models: LoadedModels, data: AlignmentData) -> list[dict[str
         data: Measurements of the profile it was trained on.
 
     Returns:
-        Columns of `predictions`, one dict an image: ``shift_asymmetry``, ``shift_border``, ``shift_colour`` (log odds, natural units) and
-        ``clinical_reference_log_odds``; their sum is the log odds of the clinical model, mean over seeds. All None where it has no
+        Columns of `predictions`, one dict an image: ``shift_asymmetry``, ``shift_border``, ``shift_colour``, ``shift_structure`` (log odds, natural units)
+        and ``clinical_reference_log_odds``; their sum is the log odds of the clinical model, mean over seeds. All None where it has no
         prediction.
     """
     names = [f"shift_{player}" for player in PLAYERS]

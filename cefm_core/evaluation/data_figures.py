@@ -122,12 +122,12 @@ def feature_figure(frame: pd.DataFrame) -> bytes | None:
 
 
 def shift_figure(frame: pd.DataFrame) -> bytes | None:
-    """Draw how much asymmetry, border and colour move the clinical score of nevi and melanomas; None where nothing was explained."""
-    names = [name for name in ("asymmetry", "border", "colour") if f"shift_{name}" in frame.columns]
+    """Draw how much asymmetry, border, colour and structures move the clinical score of nevi and melanomas; None where nothing was explained."""
+    names = [name for name in ("asymmetry", "border", "colour", "structure") if f"shift_{name}" in frame.columns]
     rows = frame[frame["target"].isin([0, 1]) & frame["split"].isin(HELD_OUT)]
     if not names or not rows[f"shift_{names[0]}"].notna().any():
         return None
-    figure, (ax,) = fs.new_figure(8.2, 4.2)
+    figure, (ax,) = fs.new_figure(8.2, 5.0)
     ax.axvline(0, color=fs.MUTED, linewidth=1.2)
     for index, name in enumerate(names):
         values = pd.to_numeric(rows[f"shift_{name}"], errors="coerce")

@@ -126,7 +126,7 @@ def shift_turned(facts: Facts, report: Report, rng: random.Random) -> Report | N
     places = [
         (i, match)
         for i, claim in enumerate(report.claims)
-        for match in re.finditer(r"(asymmetry|border|colour) (raises|lowers|increases|decreases|reduces)", claim.text)
+        for match in re.finditer(r"(asymmetry|border|colour|structure) (raises|lowers|increases|decreases|reduces)", claim.text)
         if any(fact.id.endswith(match.group(1)) for fact in shifts)
     ]
     if not places:

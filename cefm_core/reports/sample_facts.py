@@ -104,7 +104,7 @@ def _prediction(rng: random.Random) -> dict[str, Any]:
         return {"split": split, "p_melanoma": None, "abstain": True, "abstain_reasons": ["no_prediction"], "reason": "no_clinical_features"}
     p = rng.betavariate(0.7, 1.4)
     reasons = [code for code in ("seeds_disagree", "out_of_distribution") if rng.random() < 0.15]
-    shifts = {f"shift_{name}": rng.gauss(0, 0.8) for name in ("asymmetry", "border", "colour")}
+    shifts = {f"shift_{name}": rng.gauss(0, 0.8) for name in ("asymmetry", "border", "colour", "structure")}
     cosines = sorted((rng.uniform(0.3, 0.99) for _ in range(3)), reverse=True)
     return shifts | {
         "nearest_cases": [f"sample_{rng.randrange(1000):06d}" for _ in cosines],

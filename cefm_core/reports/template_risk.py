@@ -7,7 +7,7 @@ from cefm_core.reports.language import Language
 from cefm_core.reports.ledger import Facts
 from cefm_core.reports.wording import claim_of, join, number
 
-_SHIFTS = ("model.shift_asymmetry", "model.shift_border", "model.shift_colour")
+_SHIFTS = ("model.shift_asymmetry", "model.shift_border", "model.shift_colour", "model.shift_structure")
 
 
 def risk_claims(facts: Facts, words: Language) -> list[Claim]:

@@ -58,7 +58,8 @@ TABLE = Table(
         _log_odds("shift_asymmetry", "What the asymmetry measurements add to the log odds of p_clinical (exact Shapley value)"),
         _log_odds("shift_border", "What the border measurements add"),
         _log_odds("shift_colour", "What the colour measurements add"),
-        _log_odds("clinical_reference_log_odds", "Log odds of a lesion with the median measurements of train; the three shifts add to it"),
+        _log_odds("shift_structure", "What the measurements of structures add; 0 in profile paper, which has none"),
+        _log_odds("clinical_reference_log_odds", "Log odds of a lesion with the median measurements of train; the four shifts add to it"),
         Column(
             "nearest_cases",
             "strings",

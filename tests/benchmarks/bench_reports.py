@@ -35,8 +35,6 @@ def run(quick: bool) -> str:
     scores = measure_checker(15 if quick else 1000)
     recall, alarms = summary(scores)
     lines = [
-        "### Reports",
-        "",
         "| work | items | ms each, one core |",
         "| --- | --- | --- |",
         f"| template report | {count} | {1000 * writing / count:.2f} |",

@@ -22,7 +22,6 @@ from cefm_core.segmentation.training import bce_dice_loss
 from cefm_core.segmentation.ultralight_vmunet import PVMLayer, UltraLightVMUNet
 from tests.benchmarks.bench_abc_features import drawn_lesion
 
-TITLE = "Coarse segmentation network"
 _MAX_PIXELS = 100_000_000
 NAMES = {"loop": "plain loop over time", "seq": "mambapy, sequential", "pscan": "mambapy, parallel scan", "ours": "ours"}
 
@@ -51,7 +50,7 @@ def _report(rounds: int, quick: bool) -> str:
         cases["batch 8"][name] = _inference(network, images[8])
         if not quick or name in ("pscan", "ours"):
             cases["training step, batch 8"][name] = _training(network, images[8])
-    lines = [f"## {TITLE}", "", f"256x256, {sum(p.numel() for p in networks['ours'].parameters()):,} parameters, one thread, "]
+    lines = [f"256x256, {sum(p.numel() for p in networks['ours'].parameters()):,} parameters, one thread, "]
     lines[-1] += f"milliseconds of processor time per image, best of {rounds} rounds; torch {torch.__version__}."
     lines += [f"Largest difference between the variants' probabilities: {difference:.1e}.", ""]
     lines += ["| scan | " + " | ".join(cases) + " |", "| --- |" + " ---: |" * len(cases)]

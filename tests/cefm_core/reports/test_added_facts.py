@@ -14,14 +14,14 @@ from cefm_core.reports.pages import image_page
 from cefm_core.reports.prompt import build_messages, report_schema
 from cefm_core.reports.template_writer import write_report
 
-SHIFTS = ("model.shift_asymmetry", "model.shift_border", "model.shift_colour")
+SHIFTS = ("model.shift_asymmetry", "model.shift_border", "model.shift_colour", "model.shift_structure")
 
 
 @pytest.fixture
 def facts(rows):
     found = {"network": True, "streaks": False, "globules": False, "dots": True, "structureless": False}
     rows["abc"] |= {f"structure_{name}": there for name, there in found.items()} | {"structure_count": 2, "structure_reason": None}
-    rows["prediction"] |= {"shift_asymmetry": 0.42, "shift_border": -0.104, "shift_colour": 0.003}
+    rows["prediction"] |= {"shift_asymmetry": 0.42, "shift_border": -0.104, "shift_colour": 0.003, "shift_structure": 0.21}
     rows["prediction"] |= {"nearest_cases": ["ISIC_0009991", "ISIC_0009992"], "nearest_cosines": [0.934, 0.91]}
     rows["descriptors"] = {"phrases": ["streaks", "blue-white veil"], "scores": [0.61, 0.52], "scorer": "probes", "reason": None}
     rows["refined"]["mask_confidence"] = 0.914
@@ -47,7 +47,7 @@ def test_the_report_states_them_and_passes(facts, language):
 
 def test_sentences_say_direction_structures_and_scorer(facts):
     text = render_text(write_report(facts))
-    assert "asymmetry raises it by 0.42, the border lowers it by 0.10 and colour raises it by 0.00" in text
+    assert "asymmetry raises it by 0.42, the border lowers it by 0.10, colour raises it by 0.00 and structure raises it by 0.21" in text
     assert "These structures were found: network and dots." in text and "cosine of 0.93 with" in text and "outline is 0.91 (Dice)" in text
     assert "Probes on the image's embedding score these findings above their cuts: “streaks” and “blue-white veil”." in text
     assert "“streaks” differs from the measurement (that structure was not found); the measurement takes precedence" in text
