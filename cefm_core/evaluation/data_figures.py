@@ -122,7 +122,7 @@ def feature_figure(frame: pd.DataFrame) -> bytes | None:
 
 
 def shift_figure(frame: pd.DataFrame) -> bytes | None:
-    """Draw how much asymmetry, border, colour and structures move the clinical score of nevi and melanomas; None where nothing was explained."""
+    """Draw how much A, B, C and D move the clinical score of nevi and melanomas; None where nothing was explained."""
     names = [name for name in ("asymmetry", "border", "colour", "structure") if f"shift_{name}" in frame.columns]
     rows = frame[frame["target"].isin([0, 1]) & frame["split"].isin(HELD_OUT)]
     if not names or not rows[f"shift_{names[0]}"].notna().any():
