@@ -79,8 +79,8 @@ def explain_clinical(models: LoadedModels, data: AlignmentData) -> list[dict[str
 
     Returns:
         Columns of `predictions`, one dict an image: ``shift_asymmetry``, ``shift_border``, ``shift_colour``, ``shift_structure`` (log odds,
-        natural units) and ``clinical_reference_log_odds``; their sum is the log odds of the clinical model, mean over seeds. All None where it has no
-        prediction.
+        natural units) and ``clinical_reference_log_odds``; their sum is the log odds of the clinical model, mean over seeds. All None
+        where it has no prediction.
     """
     names = [f"shift_{player}" for player in PLAYERS]
     nothing: dict[str, Any] = dict.fromkeys((*names, "clinical_reference_log_odds"))
