@@ -34,6 +34,9 @@ class ManifestConfig(Settings):
     split_seed: int = Field(999, description="Seed of the group split")
     near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
     near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
+    least_matches: int = Field(
+        8, ge=0, description="Fewest local features in one arrangement for two images to show the same lesion; 0 = not looked for"
+    )
     unspecific_benign: Literal["unknown", "nevus"] = Field(
         "unknown", description="Diagnosis where labels say only `benign` or `target = 0`"
     )
@@ -158,7 +161,7 @@ class AlignmentConfig(Settings):
     standardise: bool = Field(True, description="Scale the clinical vector to unit variance; the authors did not")
     learning_rate: float = Field(1e-3, gt=0, description="Adam learning rate")
     weight_decay: float = Field(1e-5, ge=0, description="Adam weight decay")
-    training_batch: int = Field(16, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
+    training_batch: int = Field(64, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
     epochs: int = Field(15, ge=1, description="Most epochs of alignment")
     patience: int = Field(5, ge=1, description="Epochs without gain on `tune` before stopping")
     balance: Literal["none", "label", "source"] = Field(

@@ -27,7 +27,8 @@ def _inputs(rows: Rows) -> Row:
 
 
 def _inspection(config: Any) -> dict[str, Any]:
-    return config.manifest.model_dump(mode="json", include={"max_pixels", "min_side_px"})
+    limits = config.manifest.model_dump(mode="json", include={"max_pixels", "min_side_px"})
+    return limits | {"local_features": config.manifest.least_matches > 0}
 
 
 STAGE = RowStage(

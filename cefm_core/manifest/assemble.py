@@ -16,6 +16,7 @@ from cefm_core.errors import ConfigurationError
 from cefm_core.manifest.duplicates import near_duplicate_pairs
 from cefm_core.manifest.metadata import ImageMetadata, Metadata, unmapped_notes
 from cefm_core.manifest.names import printable
+from cefm_core.manifest.same_lesion import same_lesion_pairs
 from cefm_core.manifest.splits import Token, assign_splits, check_leaks, group_id, group_images
 
 Row = dict[str, Any]
@@ -56,8 +57,9 @@ def assemble_manifest(
     of a curated duplicates list.
 
     Args:
-        inspected: Per image ``image_id``, ``uri``, ``size_bytes``, ``image_sha256``, ``width_px``, ``height_px``, ``dhash``, ``flags``, and
-            ``reference_mask_uri`` and ``reference_mask_sha256`` where there is a mask. Ids are unique.
+        inspected: Per image ``image_id``, ``uri``, ``size_bytes``, ``image_sha256``, ``width_px``, ``height_px``, ``dhash``, ``flags``;
+            where there are any ``local_features``; and ``reference_mask_uri`` and ``reference_mask_sha256`` where there is a mask. Ids
+            are unique.
         metadata: The table, or None where the images have none.
         config: Shares, seed and thresholds.
         duplicate_list: Pairs of ids that a curator calls duplicates.
@@ -75,9 +77,10 @@ def assemble_manifest(
     rows = [_row(image, known.get(image["image_id"]), config) for image in images]
     exact = _link_copies(rows)
     exact += _link_listed(rows, ids, duplicate_list)
-    pairs = _near_pairs(rows, config)
+    near = _near_pairs(rows, config)
+    same = _same_lesion_pairs(rows, [image.get("local_features") or "" for image in images], config)
     notes: list[str] = []
-    _group_and_split(rows, [known.get(row["image_id"]) for row in rows], pairs, duplicate_list or (), config, notes)
+    _group_and_split(rows, [known.get(row["image_id"]) for row in rows], [*near, *same], duplicate_list or (), config, notes)
     check_leaks(rows)
     for row in rows:
         row["flags"] = sorted(set(row["flags"]))
@@ -86,7 +89,8 @@ def assemble_manifest(
         "rows": len(rows),
         "rejects": len(rejects),
         "exact_duplicates": exact,
-        "near_duplicate_pairs": len(pairs),
+        "near_duplicate_pairs": len(near),
+        "same_lesion_pairs": len(same),
     }
     counts |= _tally(rows)
     return Assembled(rows, rejects, dict(sorted(counts.items())), _notes(counts, metadata, notes, rows))
@@ -220,6 +224,15 @@ def _near_pairs(rows: Sequence[Row], config: ManifestConfig) -> list[tuple[int, 
     return [(own[a], own[b]) for a, b in pairs]
 
 
+def _same_lesion_pairs(rows: Sequence[Row], features: Sequence[str], config: ManifestConfig) -> list[tuple[int, int]]:
+    """Find the images that show one lesion, among those that stand for themselves, and flag them."""
+    own = [i for i, row in enumerate(rows) if row["duplicate_of"] is None] if config.least_matches else []
+    pairs = [(own[a], own[b]) for a, b in same_lesion_pairs([features[i] for i in own], config.least_matches)]
+    for index in {index for pair in pairs for index in pair}:
+        rows[index]["flags"].append("same_lesion")
+    return pairs
+
+
 def _group_and_split(
     rows: Sequence[Row],
     metas: Sequence[ImageMetadata | None],
@@ -268,6 +281,7 @@ _SAID: dict[str, str] = {
     "diagnosis_not_specific": "images labelled only `benign`, `malignant` or `target = 0`: unknown (manifest.unspecific_benign)",
     "exact_duplicates": "images that repeat another: linked, not trained or scored on",
     "near_duplicate_pairs": "pairs that look the same: kept in one split",
+    "same_lesion_pairs": "pairs that show one lesion, by local features: kept in one split",
     "split_moved": "images moved so that no group crosses the table's own splits",
     "checksum_differs": "images whose bytes are not those that the metadata states",
 }
@@ -278,7 +292,7 @@ def _notes(counts: Mapping[str, int], metadata: Metadata | None, gathered: Seque
     lines += gathered
     ungrouped = sum(row["lesion_id"] is None for row in rows)
     if ungrouped:
-        lines.append(f"{ungrouped} images without a lesion id: grouped by patient, file and look only")
+        lines.append(f"{ungrouped} images without a lesion id: grouped by patient, file and what they show")
     if metadata is not None:
         lines.append(
             f"metadata columns read (mapping {metadata.mapping_version}): "

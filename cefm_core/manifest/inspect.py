@@ -9,6 +9,7 @@ import numpy as np
 
 from cefm_core.config import ManifestConfig
 from cefm_core.imaging.decode import decode_image
+from cefm_core.manifest.local_features import local_features
 
 
 def inspect_image(data: bytes, config: ManifestConfig) -> dict[str, Any]:
@@ -16,23 +17,25 @@ def inspect_image(data: bytes, config: ManifestConfig) -> dict[str, Any]:
 
     Args:
         data: Bytes of the source file.
-        config: Limits on the size.
+        config: Limits on the size, and whether local features are wanted.
 
     Returns:
         ``width_px``, ``height_px`` (pixels, upright); ``dhash``: the difference hash of the centre square in 16 hex digits, a colon,
         and the thumbprint that confirms near duplicates in 128 more (the manifest holds the two in columns of their own);
-        ``flags``: the repairs that decoding needed.
+        ``local_features`` of the whole picture, "" where none are wanted or found; ``flags``: the repairs that decoding needed.
 
     Raises:
         BadItemError: The image cannot be used; the codes are those of :func:`cefm_core.imaging.decode.decode_image`.
     """
     decoded = decode_image(data, max_pixels=config.max_pixels, min_side_px=config.min_side_px)
     height, width = decoded.rgb.shape[:2]
-    grey = centre_square(cv2.cvtColor(decoded.rgb, cv2.COLOR_RGB2GRAY))
+    whole = cv2.cvtColor(decoded.rgb, cv2.COLOR_RGB2GRAY)
+    grey = centre_square(whole)
     return {
         "width_px": width,
         "height_px": height,
         "dhash": f"{difference_hash(grey)}:{thumbprint(grey)}",
+        "local_features": local_features(whole) if config.least_matches else "",
         "flags": list(decoded.repairs),
     }
 

@@ -47,6 +47,7 @@ FLAGS: dict[str, str] = {
     "site_unmapped": "The site value is not in the mapping and reads as other",
     "not_dermoscopic": "The metadata says that this is not a dermoscopic image",
     "near_duplicate": "Looks the same as another image of its group",
+    "same_lesion": "Shows the same lesion as another image of its group, by local features in the same arrangement",
     "exif_orientation_*_applied": "The orientation tag (2 to 8) was applied; width and height are those of the upright image",
     "first_frame_taken": "The file holds several pictures; the first is used",
     "16_bit_scaled": "16 bits a sample were scaled, not clipped, to 8",

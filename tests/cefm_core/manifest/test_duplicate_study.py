@@ -3,7 +3,7 @@ import pytest
 
 from cefm_core.config import ManifestConfig
 from cefm_core.imaging.decode import encode_jpeg
-from cefm_core.manifest.duplicate_study import score, share, study_markdown, truth_of
+from cefm_core.manifest.duplicate_study import score_features, score_hashes, share, study_markdown, truth_of
 from cefm_core.manifest.inspect import inspect_image
 from cefm_core.phantoms.render import render_phantom
 
@@ -23,13 +23,18 @@ def test_truth_tells_copies_from_lesions():
     assert truth_of(rows, [("d", "a"), ("d", "nobody")]) == ({("a", "c"), ("b", "c"), ("a", "d")}, {("a", "b")})
 
 
-def test_a_copy_is_found_and_a_crop_is_not(facts):
-    found = {(row.bits, row.correlation): row for row in score(facts, {("copy0", "i0"), ("crop1", "i1"), ("i2", "part2")}, {("i2", "i3")})}
-    default = found[8, 0.985]
+def test_hashes_find_copies_and_features_crops_too(facts):
+    copies, lesions = {("copy0", "i0"), ("crop1", "i1"), ("i2", "part2")}, {("i2", "i3")}
+    hashes = score_hashes(facts, copies, lesions)
+    default = next(row for row in hashes if row.default)
     assert (default.copies, default.lesions, default.pairs) == (2, 0, 2)
-    page = study_markdown(list(found.values()), len(facts), 3, 1, "phantoms", 5)
+    features = score_features(facts, copies - {("i2", "part2")}, lesions, {("i2", "part2"), ("copy0", "i0")})
+    default = next(row for row in features if row.default)
+    assert (default.copies, default.lesions, default.seen, default.pairs) == (2, 0, 1, 3)
+    page = study_markdown(hashes, features, len(facts), 3, 1, "phantoms", 5)
     assert "3 of the 5 show the same picture" in page
     assert "0.985 (default) | 2 | 2 of 2: 1.00" in page
+    assert "| 8 (default) | 3 | 3 of 3: 1.00 (0.44 to 1.00) | 1 | 2 of 3" in page
 
 
 def test_intervals_by_hand():
