@@ -15,7 +15,7 @@ import numpy as np
 #: Features kept of an image, the strongest first.
 MOST = 200
 #: Short side at which features are looked for, in pixels.
-SIDE_PX = 256
+SIDE_PX = 192
 _BYTES = 16
 _SEED = 7
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cefm_core.manifest.local_features import unpack
 
@@ -52,20 +53,24 @@ def same_lesion_pairs(packed: Sequence[str], least_matches: int) -> list[tuple[i
         return []
     bits = np.concatenate([bits for bits, _ in unpacked])
     owner = np.repeat(np.arange(len(packed)), counts)
-    candidates = _candidates(bits, owner, len(packed))
-    blocks = [candidates[start : start + _BLOCK] for start in range(0, len(candidates), _BLOCK)]
-    # The work is done outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # The work is done outside the interpreter's lock; what is multiplied is too small to be shared among threads once more.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, threadpool_limits(1):
+        candidates = _candidates(bits, owner, len(packed), pool)
+        blocks = [candidates[start : start + _BLOCK] for start in range(0, len(candidates), _BLOCK)]
         found = pool.map(lambda block: _confirmed(block, unpacked, least_matches), blocks)
         return sorted(pair for pairs in found for pair in pairs)
 
 
-def _candidates(bits: np.ndarray, owner: np.ndarray, images: int) -> np.ndarray:
+def _candidates(bits: np.ndarray, owner: np.ndarray, images: int, pool: ThreadPoolExecutor) -> np.ndarray:
     """Return for every image the few others that share most features with it; int64 (pairs, 2), the smaller first, sorted.
 
     A feature that many share says little, as in the weighting of words in texts (Sivic and Zisserman 2003).
     """
-    pairs, weights = (np.concatenate(parts) for parts in zip(*_meetings(bits, owner, images), strict=True))
+    random = np.random.default_rng(_SEED)
+    length = _KEY_BITS + int(np.ceil(np.log2(images)))
+    tables = [random.permutation(_BITS)[:length] for _ in range(_TABLES)]
+    met = pool.map(lambda chosen: _meetings(_keys(bits, chosen), owner, images), tables)
+    pairs, weights = (np.concatenate(parts) for parts in zip(*met, strict=True))
     if not len(pairs):
         return np.zeros((0, 2), np.int64)
     order = np.argsort(pairs, kind="stable")
@@ -83,28 +88,26 @@ def _candidates(bits: np.ndarray, owner: np.ndarray, images: int) -> np.ndarray:
     return ends[kept]
 
 
-def _meetings(bits: np.ndarray, owner: np.ndarray, images: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield, table by table, the pairs of images (as one number) that share a key, and the weight of each meeting."""
-    random = np.random.default_rng(_SEED)
-    length = _KEY_BITS + int(np.ceil(np.log2(max(2, images))))
-    for _ in range(_TABLES):
-        key = _keys(bits, random.permutation(_BITS)[:length])
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-        alike = np.diff(np.r_[starts, len(key)])
-        alike = np.repeat(alike, alike)
-        few = (alike > 1) & (alike <= _MOST_ALIKE)
-        key, owners, weight = key[few], owner[order[few]], 1.0 / alike[few]
-        start = np.arange(len(key))
-        for step in range(1, _MOST_ALIKE):
-            # What differs from its neighbour `step` places on also differs from all later ones.
-            start = start[start + step < len(key)]
-            start = start[key[start] == key[start + step]]
-            start_owners, others = owners[start], owners[start + step]
-            differ = start_owners != others
-            low, high = np.minimum(start_owners, others)[differ], np.maximum(start_owners, others)[differ]
-            yield low * images + high, weight[start][differ]
+def _meetings(key: np.ndarray, owner: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of images that share a key, each as one number, and the weight of each meeting."""
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    alike = np.diff(np.r_[starts, len(key)])
+    alike = np.repeat(alike, alike)
+    few = (alike > 1) & (alike <= _MOST_ALIKE)
+    key, owners, weight = key[few], owner[order[few]], 1.0 / alike[few]
+    found = []
+    start = np.arange(len(key))
+    for step in range(1, _MOST_ALIKE):
+        # What differs from its neighbour `step` places on also differs from all later ones.
+        start = start[start + step < len(key)]
+        start = start[key[start] == key[start + step]]
+        one, two = owners[start], owners[start + step]
+        differ = one != two
+        found.append((np.minimum(one, two)[differ] * images + np.maximum(one, two)[differ], weight[start][differ]))
+    pairs, weights = zip(*found, strict=True)
+    return np.concatenate(pairs), np.concatenate(weights)
 
 
 def _keys(bits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
