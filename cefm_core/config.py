@@ -34,9 +34,7 @@ class ManifestConfig(Settings):
     split_seed: int = Field(999, description="Seed of the group split")
     near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
     near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
-    least_matches: int = Field(
-        8, ge=0, description="Fewest local features in one arrangement for two images to show the same lesion; 0 = not looked for"
-    )
+    least_matches: int = Field(8, ge=0, description="Fewest local features in one arrangement that make two images one lesion; 0 = none do")
     unspecific_benign: Literal["unknown", "nevus"] = Field(
         "unknown", description="Diagnosis where labels say only `benign` or `target = 0`"
     )

@@ -55,6 +55,9 @@ def run(
         str | None, typer.Option("--resume-from", help="Recompute this stage and all after it; reuse those before")
     ] = None,
     retry_rejects: Annotated[bool, typer.Option("--retry-rejects", help="Try rejected images once more")] = False,
+    keep_model: Annotated[
+        bool, typer.Option("--keep-model", help="Score new images with the latest version's model; do not train again")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", "--dry-run", help="Only say what would run, on how many images, and why")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -63,7 +66,7 @@ def run(
 
     context = commands.context_of(
         source=source, metadata=metadata, duplicates=duplicates, store=store, config=read_config(settings, set_),
-        refresh=tuple(refresh or ()), resume_from=resume_from, retry_rejects=retry_rejects,
+        refresh=tuple(refresh or ()), resume_from=resume_from, retry_rejects=retry_rejects, keep_model=keep_model,
     )  # fmt: skip
     (commands.plan if plan else commands.run)(context, json_)
 

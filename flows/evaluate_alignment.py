@@ -14,16 +14,17 @@ from tasks.evaluate_alignment import evaluate_alignment as evaluate
 
 
 @flow(name="evaluate_alignment", flow_run_name="evaluate_alignment {context.title}")
-def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef] | None = None) -> FlowResult:
+def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef] | None = None, model_kept: bool = False) -> FlowResult:
     """Predict every image and evaluate the predictions.
 
     Args:
         context: The run.
         inputs: The checkpoint and the tables it is evaluated on; None takes those of the latest published version.
+        model_kept: Whether the checkpoint was trained on an earlier version of the data: sources are left out when it is trained.
     """
     result = FlowResult()
     with timed(result, "evaluate_alignment") as report:
-        evaluated = evaluate.submit(context, needed(context, inputs, *INPUTS)).result()
+        evaluated = evaluate.submit(context, needed(context, inputs, *INPUTS), model_kept).result()
         rows, summary = evaluated.summary["images"], evaluated.summary
         gate(context, result, "predictions", evaluated.files["predictions"], rows)
         gate(context, result, "metrics", evaluated.files["metrics"], summary["metric_rows"])

@@ -40,7 +40,7 @@ def full_run(context: RunContext, dry_run: bool = False) -> RunSummary | RunPlan
     base = latest_number(store)
     result: FlowResult = prepare_dataset(context)
     result.take(train_alignment(context, result.outputs))
-    result.take(evaluate_alignment(context, result.outputs))
+    result.take(evaluate_alignment(context, result.outputs, result.facts["model_kept"]))
     result.take(write_reports(context, result.outputs))
     result.outputs["rejects"] = collect_rejects.submit(context, result.rejects).result()
     version = publish(store, base, context.run_id, result.outputs, context.source)

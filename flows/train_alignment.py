@@ -28,6 +28,7 @@ def train_alignment(context: RunContext, inputs: dict[str, FileRef] | None = Non
         trained = train.submit(context, tables["manifest"], embeddings, tables["abc_features"]).result()
         gate(context, result, "training_log", trained.files["training_log"], trained.summary["log_rows"])
         result.outputs |= trained.files
+        result.facts["model_kept"] = trained.summary.get("kept", False)
         rows = trained.summary["images"]
         report(items_in=rows, items_out=rows, rejected=0, reused=rows if trained.cached else 0, note=trained.summary.get("note", ""))
     return result

@@ -52,6 +52,10 @@ class RunContext(BaseModel):
     refresh: tuple[StageName, ...] = Field((), description="Stages that compute everything anew, whatever is there")
     resume_from: StageName | None = Field(None, description="This stage and all after it compute everything anew; those before are reused")
     retry_rejects: bool = Field(False, description="Images that were rejected are tried once more; finished ones are reused")
+    keep_model: bool = Field(
+        False,
+        description="The latest version's model scores new images and is not trained again, unless settings, code or encoder changed",
+    )
     run_id: str = Field(default_factory=new_run_id, description="Identifier of the run")
 
     @property

@@ -28,8 +28,10 @@ _ENTRIES = (
 
 
 @stage_task
-def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef], label: str = "evaluate_alignment") -> Outputs:
-    """Predict every embedded image and evaluate the held-out ones.
+def evaluate_alignment(
+    context: RunContext, inputs: dict[str, FileRef], model_kept: bool = False, label: str = "evaluate_alignment"
+) -> Outputs:
+    """Predict every embedded image and evaluate the held-out ones; no source is left out of a model that was kept.
 
     Returns:
         ``predictions``, ``metrics``, ``model_card`` and one ``figure:<name>`` per figure.
@@ -37,11 +39,13 @@ def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef], label: s
     print_ = fingerprint("evaluate_alignment", context.config.evaluation.model_dump(mode="json"), {}, _ENTRIES)
     opened = context.open_store()
     digests = {name: content_digest(opened, inputs[name]) for name in TABLES} | {"checkpoint": inputs["checkpoint"].sha256}
+    leave_out = context.config.evaluation.leave_one_source_out and not model_kept
+    digests |= {"model_kept": "yes"} if model_kept else {}
 
     def make(store: Store) -> Outputs:
         from cefm_core.evaluation.evaluate import evaluate
 
-        rows, facts, diagnostics = _predicted(store, inputs, context)
+        rows, facts, diagnostics = _predicted(store, inputs, leave_out)
         written = write_rows(store, predictions.TABLE, [_with_lineage(row, print_.digest, digests["checkpoint"]) for row in rows])
         frames = {name: read_frame(store, inputs[name]) for name in TABLES if name not in {"embeddings", "manifest"}}
         found = evaluate(
@@ -70,9 +74,7 @@ def evaluate_alignment(context: RunContext, inputs: dict[str, FileRef], label: s
     return as_cached(outputs, outputs.cached)
 
 
-def _predicted(
-    store: Store, inputs: dict[str, FileRef], context: RunContext
-) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+def _predicted(store: Store, inputs: dict[str, FileRef], leave_out: bool) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
     """Return prediction rows with the images' digests, the checkpoint's facts and the diagnostics of the alignment."""
     from cefm_core.alignment.checkpoint import checkpoint_from_bytes
     from cefm_core.alignment.data import AlignmentData
@@ -90,7 +92,7 @@ def _predicted(
     digest = {row["image_id"]: row["image_sha256"] for row in manifest}
     nearest = nearest_cases(checkpoint, data)
     rows = [row | near | {"image_sha256": digest[row["image_id"]]} for row, near in zip(predict(checkpoint, data), nearest, strict=True)]
-    if context.config.evaluation.leave_one_source_out:
+    if leave_out:
         left_out = leave_one_source_out(data, checkpoint)
         rows = [row | left_out.columns(index) for index, row in enumerate(rows)]
     facts = dict(checkpoint.facts) | {

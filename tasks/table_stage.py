@@ -48,25 +48,30 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
     store = context.open_store()
     key = keys.cache_key(name or print_.stage, digest_of([print_.digest, inputs]))
     write_down(store, print_)
-    found = None if context.computes_anew(print_.stage) else _recorded(store, key)
+    found = None if context.computes_anew(print_.stage) else recorded(store, key)
     if found is not None:
         return found.model_copy(update={"cached": True})
     outputs = make(store)
-    plain = outputs.model_dump(exclude={"cached"})
-    store.put_json(key, {"outputs": plain, "sha256": digest_of(plain)})
+    record(store, key, outputs)
     return outputs
 
 
-def _recorded(store: Store, key: str) -> Outputs | None:
+def record(store: Store, key: str, outputs: Outputs) -> None:
+    """Write down under ``key`` what a stage made."""
+    plain = outputs.model_dump(exclude={"cached"})
+    store.put_json(key, {"outputs": plain, "sha256": digest_of(plain)})
+
+
+def recorded(store: Store, key: str) -> Outputs | None:
+    """Return what a stage made, where it is written down and every output is there as it was; else None."""
     try:
-        record = store.read_json(key)
-        if record["sha256"] != digest_of(record["outputs"]):
+        held = store.read_json(key)
+        if held["sha256"] != digest_of(held["outputs"]):
             raise IntegrityError(f"{key} is altered")
-        outputs = Outputs(**record["outputs"])
+        outputs = Outputs(**held["outputs"])
     except (IntegrityError, ValueError, KeyError, TypeError):
         return None
-    held = store.holds_all(list(outputs.files.values()))
-    if not all(held):
+    if not all(store.holds_all(list(outputs.files.values()))):
         logger.warning("%s: an output is missing or altered and will be re-made", key)
         return None
     return outputs

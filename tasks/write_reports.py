@@ -40,8 +40,14 @@ _LEDGER = {
 }
 
 
+# Of no use to a report: what models say that were trained without the image's source.
+_UNSAID = {"p_left_out", "left_out_reason"}
+
+
 def _inputs(rows: Rows) -> Row:
-    return {name: rows["manifest"][name] for name in ("image_id", "uri", "image_sha256")} | {"rows": rows}
+    prediction = {name: value for name, value in rows["predictions"].items() if name not in _UNSAID}
+    said = rows | {"predictions": prediction}
+    return {name: rows["manifest"][name] for name in ("image_id", "uri", "image_sha256")} | {"rows": said}
 
 
 def _settings(config: CefmConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cefm_core.errors import CefmError
 
 FITTED = ("train", "tune")
 REASONS: dict[str, str] = {
-    "not_asked": "evaluation.leave_one_source_out is off, or the image is a new one",
+    "not_asked": "evaluation.leave_one_source_out is off, the model was kept, or the image is a new one",
     "no_source": "the image names no source",
     "single_source": "no other source has images of train",
     "no_classifier": "the other sources cannot train a classifier",

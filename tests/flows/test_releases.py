@@ -42,9 +42,15 @@ def release(finished, phantoms, tmp_path):
                 writer.writeheader()
                 writer.writerows(rows)
 
-        def run(self):
+        def add(self):
+            """Add the mirror image of another; it sorts among the others: no shard of theirs may move."""
+            new = self.source / "images" / "PHANTOM_0000000a.jpg"
+            cv2.imwrite(str(new), cv2.flip(cv2.imread(str(self.images[0])), 0))
+            return new
+
+        def run(self, **options):
             here = {"store": self.store.uri, "source": f"file://{self.source}", "metadata": (f"file://{self.source / 'metadata.csv'}",)}
-            summary = full_run(context.model_copy(update=here | {"run_id": "release-2"}))
+            summary = full_run(context.model_copy(update=here | options | {"run_id": "release-2"}))
             assert summary.version == 2
             return {stage["name"]: stage["in"] - stage["reused"] for stage in summary.stages}
 
@@ -52,7 +58,10 @@ def release(finished, phantoms, tmp_path):
 
 
 def test_a_withdrawn_image_leaves_the_next_version_and_stays_in_the_old(release):
-    gone = release.images[4]
+    rows = {row["image_id"]: row for row in read_rows(release.store, read_outputs(release.store, 1)["manifest"])}
+    gone = next(
+        image for image in release.images if "same_lesion" not in rows[image.stem]["flags"]
+    )  # nobody else's row says anything of it
     gone.unlink()
     for mask in (release.source / "masks").glob(f"{gone.stem}.*"):
         mask.unlink()
@@ -81,10 +90,29 @@ def test_one_label_re_makes_training_and_what_follows(release):
 
 
 def test_an_added_image_costs_one_row_of_each_stage(release):
-    new = release.source / "images" / "PHANTOM_0000000a.jpg"  # sorts among the others: no shard of theirs may move
-    cv2.imwrite(str(new), cv2.flip(cv2.imread(str(release.images[0])), -1))
+    new = release.add()
     worked = release.run()
     assert {name: worked[name] for name in ROW_STAGES} == dict.fromkeys(ROW_STAGES, 1)
     assert compare_stored(release.store, "1", "2").images.added == (new.stem,)
     page = release.store.read("runs/release-2/changes.html").decode()
     assert new.stem in page and "data:image/jpeg;base64," in page
+
+
+def test_a_kept_model_scores_the_new_image_and_leaves_the_others_as_they_are(release):
+    new = release.add()
+    worked = release.run(keep_model=True)
+    assert {name: worked[name] for name in ("train_alignment", "write_reports")} == {"train_alignment": 0, "write_reports": 1}
+    before, after = (read_outputs(release.store, number) for number in (1, 2))
+    assert before["checkpoint"] == after["checkpoint"]
+    tables = [read_rows(release.store, outputs["predictions"]) for outputs in (before, after)]
+    scored = [{row["image_id"]: row["p_melanoma"] for row in table} for table in tables]
+    assert scored[1].pop(new.stem) is not None
+    assert scored[0] == scored[1]
+
+
+def test_a_model_of_other_settings_is_not_kept(release, finished):
+    context, _ = finished
+    alignment = context.config.alignment
+    alignment = alignment.model_copy(update={"epochs": alignment.epochs + 1})
+    config = context.config.model_copy(update={"alignment": alignment})
+    assert release.run(keep_model=True, config=config)["train_alignment"] > 0
