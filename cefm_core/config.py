@@ -35,9 +35,7 @@ class ManifestConfig(Settings):
     near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
     near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
     least_matches: int = Field(8, ge=0, description="Fewest local features in one arrangement that make two images one lesion; 0 = none do")
-    unspecific_benign: Literal["unknown", "nevus"] = Field(
-        "unknown", description="Diagnosis where labels say only `benign` or `target = 0`"
-    )
+    unspecific_benign: Literal["unknown", "nevus"] = Field("unknown", description="Diagnosis of what is only `benign` or `target = 0`")
 
 
 class QualityConfig(Settings):

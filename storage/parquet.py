@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -33,8 +34,8 @@ def write_rows(store: Store, declaration: Table, rows: list[dict[str, Any]]) -> 
     return store.put(keys.table_key(declaration.name, sha256_of(data)), data)
 
 
-def read_arrow(store: Store, ref: FileRef) -> pa.Table:
-    """Read a whole table, verified against its digest.
+def read_arrow(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a whole table, or some of its columns, verified against its digest.
 
     Raises:
         IntegrityError: The object is missing, altered, or no Parquet file.
@@ -42,7 +43,7 @@ def read_arrow(store: Store, ref: FileRef) -> pa.Table:
     data = store.get(ref)
     try:
         # Without Arrow's pool of threads: a command that ended soon after reading was aborted by it now and then.
-        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns), use_threads=False)
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{ref.key}: not a Parquet file ({error})") from error
 
@@ -56,9 +57,9 @@ def content_digest(store: Store, ref: FileRef) -> str:
     return sha256_of(table_bytes(table.drop_columns([name for name in ("row_key",) if name in table.column_names])))
 
 
-def read_rows(store: Store, ref: FileRef) -> list[dict[str, Any]]:
-    """Read a whole table as one dict a row."""
-    return read_arrow(store, ref).to_pylist()
+def read_rows(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Read a whole table, or some of its columns, as one dict a row."""
+    return read_arrow(store, ref, columns).to_pylist()
 
 
 def read_frame(store: Store, ref: FileRef) -> Any:

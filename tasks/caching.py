@@ -26,7 +26,7 @@ _CORE = "cefm_core"
 # Settings reach the key by their values, errors by what they prevent; neither module decides a computed byte. Nor do the modules of this
 # layer that move bytes without looking into them.
 _OUTSIDE_KEYS = {f"{_CORE}.config", f"{_CORE}.errors", f"{_CORE}.stages"} | {
-    f"tasks.{name}" for name in ("caching", "context", "llm_endpoint", "row_stage", "rows", "stage_task", "table_stage")
+    f"tasks.{name}" for name in ("caching", "context", "llm_endpoint", "parts", "row_stage", "rows", "stage_task", "table_stage")
 }
 _NOT_DATA = {".py", ".pyc", ".md", ".typed", ".safetensors"}
 

@@ -1,8 +1,7 @@
 """How a stage runs over images: plan what is missing, run shards of it, publish the whole table.
 
-A finished shard is a *part*: rows in a Parquet file, committed by a record that is written last. Parts are found again by the stage's
-fingerprint, row by row, so inserting images, killing a run or deleting one output costs exactly the rows concerned. What a single stage
-does to an image does not belong here.
+Inserting images, killing a run or deleting one output costs exactly the rows concerned. How finished rows are kept and found again
+lies in ``parts``; what a single stage does to an image does not belong here either.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,20 +19,17 @@ from cefm_core.errors import BadItemError, CefmError, IntegrityError
 from cefm_core.tables import rejects as rejects_table
 from cefm_core.tables.schema import Table
 from storage import keys
-from storage.parquet import read_rows, table_bytes, write_rows
-from storage.refs import FileRef, canonical_json, digest_of, sha256_of
+from storage.parquet import read_rows, write_rows
+from storage.refs import FileRef, digest_of
 from storage.store import Store
 from tasks.caching import Fingerprint, fingerprint, row_key, write_down
 from tasks.context import RunContext
+from tasks.parts import Row, Rows, commit_part, part_keys, read_parts
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-Rows = dict[str, Row]
-
 # Fewer images than this are not worth a task of their own.
 _LEAST_SHARD = 16
-_IO_THREADS = 8
 # Rejects whose cause may be gone at the next run: they are counted, but asked for again.
 _PASSING = {"unreadable", "source_changed", "out_of_memory", "processing_failed"}
 
@@ -67,6 +62,7 @@ class RowStage:
         beside: Tables that a shard may look things up in to spare work; they decide nothing that the inputs do not.
         objects: Kinds of objects its rows refer to.
         settled: Whether a finished row stands, or is asked for again in the next run.
+        settled_by: The columns that ``settled`` looks at.
     """
 
     name: str
@@ -79,6 +75,7 @@ class RowStage:
     beside: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     settled: Callable[[Row], bool] = lambda row: True
+    settled_by: tuple[str, ...] = ()
 
     def fingerprint(self, config: CefmConfig) -> Fingerprint:
         """Return what this stage's outputs depend on besides their inputs."""
@@ -166,7 +163,7 @@ def run_shard(
                 rejected.append(_reject(stage.name, item, outcome))
             else:
                 rows.append(_lineage(store, item, outcome))
-    _commit_part(store, stage, plan_fingerprint, rows, rejected)
+    commit_part(store, stage.name, plan_fingerprint, stage.table, rows, rejected)
     logger.info("%s: %d rows, %d rejects", stage.name, len(rows), len(rejected))
     return PartSummary(rows=len(rows), rejected=len(rejected))
 
@@ -178,20 +175,41 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
         CefmError: A planned image has neither a row nor a reject.
     """
     store = context.open_store()
+    # The same rows of the same parts make the same table.
+    parts = part_keys(store, stage.name, plan.fingerprint)
+    key = keys.cache_key(stage.name, digest_of([plan.fingerprint, plan.expected.sha256, parts]))
+    known = _published(store, key)
+    if known is not None:
+        return known
     wanted: list[str] = store.read_work(plan.expected)
-    rows, rejected = _parts(store, stage, plan.fingerprint, set(wanted))
+    rows, rejected = read_parts(store, stage.name, parts, set(wanted), stage.settled)
     lost = [key for key in wanted if key not in rows and key not in rejected]
     if lost:
         raise CefmError(f"store {store.uri}: {stage.name} has neither row nor reject of {len(lost)} of {len(wanted)} images; run again")
     kept = [rows[key] for key in wanted if key in rows]
     refused = [{k: v for k, v in rejected[key].items() if k != "row_key"} for key in wanted if key not in rows]
-    return Published(
+    published = Published(
         table=write_rows(store, stage.table, kept),
         rejects=write_rows(store, rejects_table.TABLE, refused),
         rows=len(kept),
         rejected=len(refused),
         causes=dict(Counter(f"{row['code']}: {row['message'][:120]}" for row in refused).most_common(3)),
     )
+    plain = published.model_dump()
+    store.put_json(key, {"outputs": plain, "sha256": digest_of(plain)})
+    return published
+
+
+def _published(store: Store, key: str) -> Published | None:
+    """Return what was published before under this key, if it is written down whole and both tables are there as they were."""
+    try:
+        held = store.read_json(key)
+        if held["sha256"] != digest_of(held["outputs"]):
+            raise IntegrityError(f"{key} is altered")
+        published = Published(**held["outputs"])
+    except (IntegrityError, ValueError, KeyError, TypeError):
+        return None
+    return published if all(store.holds_all([published.table, published.rejects])) else None
 
 
 def _shard_length(missing: int, runtime: RuntimeConfig) -> int:
@@ -208,7 +226,9 @@ def _joined(store: Store, upstream: dict[str, FileRef]) -> list[Rows]:
 
 
 def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str], retry_rejects: bool) -> set[str]:
-    rows, rejected = _parts(store, stage, fingerprint_, wanted)
+    refers = [f"{kind}_{what}" for kind in stage.objects for what in ("key", "sha256")]
+    columns = ("row_key", *refers, *stage.settled_by)
+    rows, rejected = read_parts(store, stage.name, part_keys(store, stage.name, fingerprint_), wanted, stage.settled, columns)
     refs = [
         (key, FileRef(key=row[f"{kind}_key"], sha256=row[f"{kind}_sha256"]))
         for key, row in rows.items()
@@ -222,45 +242,6 @@ def _believed(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]
     standing = {key for key, row in rows.items() if stage.settled(row)}
     refused = set() if retry_rejects else {key for key, reject in rejected.items() if reject["code"] not in _PASSING}
     return (standing | refused) - broken
-
-
-def _parts(store: Store, stage: RowStage, fingerprint_: str, wanted: set[str]) -> tuple[Rows, Rows]:
-    """Read every committed part of a fingerprint; a part that cannot be verified counts as never written."""
-    rows: Rows = {}
-    rejected: Rows = {}
-    record_keys = [key for key in store.keys_below(keys.part_folder(stage.name, fingerprint_)) if key.endswith(".json")]
-    with ThreadPoolExecutor(_IO_THREADS) as pool:
-        found = list(pool.map(lambda key: _read_part(store, stage, key), record_keys))
-    for part, refused in found:
-        # A row that was asked for again stands in two parts; the settled one counts, whatever the parts are called.
-        rows |= {row["row_key"]: row for row in part if row["row_key"] in wanted and (row["row_key"] not in rows or stage.settled(row))}
-        rejected |= {row["row_key"]: row for row in refused if row["row_key"] in wanted}
-    return rows, rejected
-
-
-def _read_part(store: Store, stage: RowStage, record_key: str) -> tuple[list[Row], list[Row]]:
-    """Return the rows and rejects of a committed part; none of it where its record is not what its name promises."""
-    try:
-        record = store.read_json(record_key)
-        if not record_key.endswith(f"/{_part_name(record['table']['sha256'], record['rejects'])}.json"):
-            raise IntegrityError("the record is altered")
-        return read_rows(store, FileRef(**record["table"])), record["rejects"]
-    except (IntegrityError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s: part %s is not believed (%s)", stage.name, record_key, error)
-        return [], []
-
-
-def _part_name(table_sha256: str, rejected: list[Row]) -> str:
-    return digest_of([table_sha256, rejected])
-
-
-def _commit_part(store: Store, stage: RowStage, fingerprint_: str, rows: list[Row], rejected: list[Row]) -> None:
-    folder = keys.part_folder(stage.name, fingerprint_)
-    data = table_bytes(stage.table.to_arrow(rows))
-    name = _part_name(sha256_of(data), rejected)
-    table = store.put(f"{folder}/{name}.parquet", data)
-    record = {"table": table.model_dump(), "rejects": rejected}
-    store.put(f"{folder}/{name}.json", canonical_json(record))
 
 
 def _outcomes(process: Callable[[list[Row]], list[Output]], batch: list[Row]) -> list[Output | BadItemError]:

@@ -81,6 +81,7 @@ STAGE = RowStage(
     settings=_settings,
     objects=("page", "picture", "thumb"),
     settled=_settled,
+    settled_by=("status", "reasons"),
 )
 
 
