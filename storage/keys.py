@@ -3,6 +3,7 @@
 objects/<kind>/<aa>/<sha256>.<suffix>   masks, overlays, figures, pages, checkpoints
 tables/<table>/<sha256>.parquet         whole tables
 rows/<stage>/<fingerprint>/<sha256>     finished parts of a stage: a table part and a record that commits it
+gathered/<stage>/<key>.json             which whole table a stage's parts have been gathered into, by the parts
 fingerprints/<stage>/<fingerprint>.json what a stage's outputs depend on besides its inputs
 cache/<stage>/<key>.json                outputs of a stage that works on whole tables; answers of a language model, and its batches
 work/<sha256>.json                      work lists of shards
@@ -28,6 +29,11 @@ def table_key(table: str, sha256: str) -> str:
 def part_folder(stage: str, fingerprint: str) -> str:
     """Folder of the finished parts of a stage."""
     return f"rows/{stage}/{fingerprint}"
+
+
+def gathered_key(stage: str, key: str) -> str:
+    """Key of the record of a table that was gathered from parts."""
+    return f"gathered/{stage}/{key}.json"
 
 
 def fingerprint_key(stage: str, fingerprint: str) -> str:

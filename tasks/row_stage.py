@@ -177,7 +177,7 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
     store = context.open_store()
     # The same rows of the same parts make the same table.
     parts = part_keys(store, stage.name, plan.fingerprint)
-    key = keys.cache_key(stage.name, digest_of([plan.fingerprint, plan.expected.sha256, parts]))
+    key = keys.gathered_key(stage.name, digest_of([plan.fingerprint, plan.expected.sha256, parts]))
     known = _published(store, key)
     if known is not None:
         return known
