@@ -150,8 +150,8 @@ def _newton(
         beta = beta + change
         if not (np.abs(change) > 1e-9).any():
             break
-    settled = (np.abs(change) < 1e-6).all(axis=1)
-    return np.where(settled[:, None], beta, np.nan)
+    settled = np.abs(change).max(axis=1, keepdims=True) < 1e-6
+    return np.where(settled, beta, np.nan)
 
 
 def brier_score(target: NDArray[np.int64], probability: NDArray[np.float64]) -> float:

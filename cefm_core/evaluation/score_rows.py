@@ -43,7 +43,8 @@ def with_chance(rows: Rows, probability: NDArray[np.float64]) -> Rows:
             if row["value"] is not None:
                 errors = calibration_error_by_chance(probability)
                 chance = Measured(float(errors.mean()))
-                spread = Interval(*map(float, np.percentile(errors, [2.5, 97.5])))
+                low, high = np.percentile(errors, [2.5, 97.5])
+                spread = Interval(float(low), float(high))
             counts = {name: row[name] for name in ("n", "n_positive", "stratum")}
             made.append(metric_row(row["model"], row["split"], "ece_by_chance", chance, interval=spread, **counts))
     return made

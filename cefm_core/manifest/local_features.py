@@ -35,7 +35,7 @@ def local_features(grey: np.ndarray) -> str:
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     flat = cv2.createCLAHE(3.0, (8, 8)).apply(small)
     # Faint texture counts: a lesion's network is not a building's edge.
-    keypoints, described = cv2.SIFT_create(MOST, contrastThreshold=0.01).detectAndCompute(flat, None)
+    keypoints, described = cv2.SIFT.create(MOST, contrastThreshold=0.01).detectAndCompute(flat, None)
     if described is None:
         return ""
     order = np.argsort([-point.response for point in keypoints], kind="stable")[:MOST]
