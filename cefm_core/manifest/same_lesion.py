@@ -21,6 +21,9 @@ from cefm_core.manifest.local_features import unpack
 _TABLES = 32
 _KEY_BITS = 17
 _MOST_ALIKE = 20
+_ALIKE_BITS = 5
+# What a single meeting counts at most: two images that meet once have met by chance.
+_LEAST_SCORE = 0.5
 _SEED = 3
 # Comparing two images: the partners each image is compared with, the pairs compared at once.
 _PARTNERS = 6
@@ -69,14 +72,17 @@ def _candidates(bits: np.ndarray, owner: np.ndarray, images: int, pool: ThreadPo
     random = np.random.default_rng(_SEED)
     length = _KEY_BITS + int(np.ceil(np.log2(images)))
     tables = [random.permutation(_BITS)[:length] for _ in range(_TABLES)]
-    met = pool.map(lambda chosen: _meetings(_keys(bits, chosen), owner, images), tables)
-    pairs, weights = (np.concatenate(parts) for parts in zip(*met, strict=True))
-    if not len(pairs):
+    met = np.concatenate(list(pool.map(lambda chosen: _meetings(_keys(bits, chosen), owner, images), tables)))
+    if not len(met):
         return np.zeros((0, 2), np.int64)
-    order = np.argsort(pairs, kind="stable")
-    pairs, weights = pairs[order], weights[order]
-    starts = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]])
-    pairs, score = pairs[starts], np.add.reduceat(weights, starts)
+    met.sort()
+    weights = np.float32(1) / (met & ((1 << _ALIKE_BITS) - 1)).astype(np.float32)
+    met >>= _ALIKE_BITS
+    starts = np.flatnonzero(np.r_[True, met[1:] != met[:-1]])
+    score = np.add.reduceat(weights, starts)
+    often = score > _LEAST_SCORE
+    pairs, score = met[starts[often]], score[often]
+    del met, weights, starts, often
     ends = np.stack([pairs // images, pairs % images], axis=1)
     kept = np.zeros(len(pairs), bool)
     for column in ends.T:
@@ -88,15 +94,15 @@ def _candidates(bits: np.ndarray, owner: np.ndarray, images: int, pool: ThreadPo
     return ends[kept]
 
 
-def _meetings(key: np.ndarray, owner: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs of images that share a key, each as one number, and the weight of each meeting."""
+def _meetings(key: np.ndarray, owner: np.ndarray, images: int) -> np.ndarray:
+    """Return the pairs of images that share a key, each as one number, and in its last bits how many features share that key; int64."""
     order = np.argsort(key, kind="stable")
     key = key[order]
     starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
     alike = np.diff(np.r_[starts, len(key)])
     alike = np.repeat(alike, alike)
     few = (alike > 1) & (alike <= _MOST_ALIKE)
-    key, owners, weight = key[few], owner[order[few]], 1.0 / alike[few]
+    key, owners, alike = key[few], owner[order[few]], alike[few]
     found = []
     start = np.arange(len(key))
     for step in range(1, _MOST_ALIKE):
@@ -105,9 +111,9 @@ def _meetings(key: np.ndarray, owner: np.ndarray, images: int) -> tuple[np.ndarr
         start = start[key[start] == key[start + step]]
         one, two = owners[start], owners[start + step]
         differ = one != two
-        found.append((np.minimum(one, two)[differ] * images + np.maximum(one, two)[differ], weight[start][differ]))
-    pairs, weights = zip(*found, strict=True)
-    return np.concatenate(pairs), np.concatenate(weights)
+        pairs = np.minimum(one, two)[differ] * images + np.maximum(one, two)[differ]
+        found.append((pairs << _ALIKE_BITS) | alike[start][differ])
+    return np.concatenate(found)
 
 
 def _keys(bits: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -33,6 +33,9 @@ from storage.versions import read_outputs
 PARTS = 4  # class, mean, spread, middle spread of each view
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    "batches of 16, as in the paper": {"training_batch": 16},
+    "batches of 256": {"training_batch": 256},
+    "no structures": {"without": "structure"},
     "every image weighs the same": {"balance": "none"},
     "both labels weigh the same": {"balance": "label"},
     "whole embedding, no components": {"components": 0},
@@ -81,6 +84,12 @@ def columns_of(data: AlignmentData, parts: Any) -> AlignmentData:
     return replace(data, embeddings=data.embeddings[:, kept])
 
 
+def without(data: AlignmentData, prefix: str) -> AlignmentData:
+    """Leave out the measurements whose names begin so."""
+    kept = [i for i, name in enumerate(data.clinical_names) if not name.startswith(prefix)]
+    return replace(data, clinical=data.clinical[:, kept], clinical_names=tuple(data.clinical_names[i] for i in kept))
+
+
 def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -93,9 +102,10 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for name in asked.recipe or RECIPES:
         settings = dict(RECIPES[name])
-        parts = settings.pop("columns", None)
+        parts, left_out = settings.pop("columns", None), settings.pop("without", None)
         data, manifest = data_of(store, settings.get("profile", "clinical"), asked.embeddings)
         data = data if parts is None else columns_of(data, parts)
+        data = data if left_out is None else without(data, left_out)
         print(f"| {name} | {' | '.join(measure(data, manifest, AlignmentConfig(**settings)))} |", flush=True)
 
 
