@@ -282,8 +282,8 @@ _READ = """How to read it:
   tables, figures and records are few. A no-op run reads every object it believes once, because it believes only digests.
 - Prefect holds one task run a shard: n / 256 a stage, so some 30,000 for a million images. Give it PostgreSQL and raise
   `runtime.shard_size` to keep that below a few hundred a flow run.
-- Second photographs of a lesion are looked for among all images at once: some 0.1 MB and 7 ms of CPU an image at 5,475 photographs. The made
-  rows above hold no local features. Where 100,000 images and 10 GB are too much, `manifest.least_matches = 0` leaves it out.
+- Second photographs of a lesion are looked for among all images at once: some 0.1 MB and 7 ms of CPU an image at 5,475 photographs. The
+  made rows above hold no local features. Where 100,000 images and 10 GB are too much, `manifest.least_matches = 0` leaves it out.
 - The straight lines hold while tables fit into memory. Whole tables are read by one process; the largest step above is the limit.
 """
 

@@ -84,6 +84,17 @@ def test_gap_is_the_difference_to_all_others(clean):
     assert row["low"] < row["value"] < row["high"]
 
 
+def test_every_calibration_error_stands_beside_what_chance_alone_shows(clean):
+    rows = [row for row in clean[1].metric_rows if row["role"] == "held_out"]
+    errors = [row for row in rows if row["metric"] == "ece"]
+    assert {row["stratum"] for row in errors} > {"all"} and len(errors) == len([r for r in rows if r["metric"] == "ece_by_chance"])
+    for row in errors:
+        chance = find_row(rows, row["model"], row["split"], "ece_by_chance", row["stratum"])
+        assert (chance["value"] is None) == (row["value"] is None) and chance["n"] == row["n"]
+        assert row["value"] is None or chance["low"] < chance["value"] < chance["high"]
+    assert "probabilities that keep their word would show" in " ".join(clean[1].headline)
+
+
 def test_models_are_compared(clean):
     rows = clean[1].metric_rows
     difference = find_row(rows, "combined_minus_clinical", "val", "roc_auc_difference")
