@@ -265,6 +265,8 @@ KINDS = [
     _damage("record of a part deleted", "rows/*/*/*.json", _deleted),
     _damage("record of a part truncated", "rows/*/*/*.json", _truncated),
     _damage("record of a part, one digit changed, size and time kept", "rows/*/*/*.json", _still_json),
+    _damage("record of a gathered table truncated", "gathered/*/*.json", _truncated),
+    _damage("record of a gathered table, one digit changed, size and time kept", "gathered/*/*.json", _still_json),
     Kind("all parts of a stage deleted", _without_folder, damages_store=True),
     _damage("table deleted", "tables/abc_features/*.parquet", _deleted),
     _damage("table, one bit flipped, size and time kept", "tables/*/*.parquet", _flipped_quietly),

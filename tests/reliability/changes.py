@@ -61,9 +61,9 @@ def _not_mended(kind: Kind, first: Ran, after: Ran, before: dict[str, str], now:
     if kind.stays_damaged:
         return "" if after.summary["version"] == 2 else "no version took its place"
     lost = [key for key in before if now.get(key) != before[key]]
-    # A row that was made again stands in a part of its own, beside the part that holds it already; a gate's outcome is that of one
-    # run, which had another version before it than the first.
-    doubled = [key for key in now if key not in before and not key.startswith(("work/", "rows/", "objects/gates/"))]
+    # A row that was made again stands in a part of its own, beside the part that holds it already, and a table is gathered by its parts; a
+    # gate's outcome is that of one run, which had another version before it than the first.
+    doubled = [key for key in now if key not in before and not key.startswith(("work/", "rows/", "gathered/", "objects/gates/"))]
     return f"not as before: {lost[:3]}" if lost else f"new objects: {doubled[:3]}" if doubled else ""
 
 
