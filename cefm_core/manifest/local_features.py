@@ -16,6 +16,8 @@ import numpy as np
 MOST = 200
 #: Short side at which features are looked for, in pixels.
 SIDE_PX = 192
+#: A longer picture is made smaller than that.
+MOST_ASPECT = 4
 _BYTES = 16
 _SEED = 7
 
@@ -30,8 +32,8 @@ def local_features(grey: np.ndarray) -> str:
         Base64 of at most ``MOST`` records of 18 bytes: 128 bits of description, then x and y in 255ths of the long side.
     """
     height, width = grey.shape
-    scale = SIDE_PX / min(height, width)
-    size = (max(SIDE_PX, round(width * scale)), max(SIDE_PX, round(height * scale)))
+    scale = min(SIDE_PX / min(height, width), MOST_ASPECT * SIDE_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     flat = cv2.createCLAHE(3.0, (8, 8)).apply(small)
     # Faint texture counts: a lesion's network is not a building's edge.

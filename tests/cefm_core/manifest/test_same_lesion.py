@@ -73,6 +73,14 @@ def test_pictures_without_features_pair_with_nothing(lesions):
     assert same_lesion_pairs([], LEAST) == []
 
 
+@pytest.mark.parametrize("shape", [(64, 12_000), (12_000, 64), (64, 64), (1, 500)])
+def test_odd_shapes_cost_no_more_than_others(lesions, shape):
+    grey = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    grey[: min(shape[0], 200), : min(shape[1], 200)] = lesions[0][: min(shape[0], 200), : min(shape[1], 200)]
+    bits, places = unpack(local_features(grey))
+    assert len(bits) <= MOST and (len(places) == 0 or places.max() <= 255)
+
+
 def test_what_is_packed_can_be_unpacked(lesions):
     bits, places = unpack(local_features(lesions[2]))
     assert bits.shape == (len(places), 2) and bits.dtype == np.uint64 and 50 < len(bits) <= MOST
