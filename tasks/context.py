@@ -54,7 +54,7 @@ class RunContext(BaseModel):
     retry_rejects: bool = Field(False, description="Images that were rejected are tried once more; finished ones are reused")
     keep_model: bool = Field(
         False,
-        description="The latest version's model scores new images and is not trained again, unless settings, code or encoder changed",
+        description="The latest version's model scores new images and is not trained again, unless settings or code changed",
     )
     run_id: str = Field(default_factory=new_run_id, description="Identifier of the run")
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from cefm_core.tables import training_log
 from storage import keys
-from storage.parquet import content_digest, read_arrow, read_rows, write_rows
+from storage.parquet import content_digest, read_rows, write_rows
 from storage.refs import FileRef, digest_of
 from storage.store import Store
 from storage.versions import latest_outputs
 from tasks.caching import Fingerprint, fingerprint
 from tasks.context import RunContext
+from tasks.rows import row_stage
 from tasks.stage_task import as_cached, stage_task
 from tasks.table_stage import Outputs, record, recorded, remember
+
+_UPSTREAM = ("segment_coarse", "refine_masks", "measure_abc", "embed_images")
 
 
 @stage_task
@@ -29,7 +32,7 @@ def train_alignment(
     )
     opened = context.open_store()
     tables = {"manifest": manifest, "embeddings": embeddings, "abc_features": abc_features}
-    if context.keep_model and not context.computes_anew("train_alignment") and (kept := _kept(opened, print_, embeddings)):
+    if context.keep_model and not context.computes_anew("train_alignment") and (kept := _kept(context, print_)):
         return as_cached(kept, True)
     inputs = {name: content_digest(opened, ref) for name, ref in tables.items()}
 
@@ -46,7 +49,7 @@ def train_alignment(
             "checkpoint": store.put_object("checkpoint", trained.to_bytes(), "safetensors"),
             "training_log": write_rows(store, training_log.TABLE, trained.log_rows),
         }
-        summary = {"images": len(data.image_ids), "log_rows": len(trained.log_rows), "encoder_sha256": data.encoder_sha256}
+        summary = {"images": len(data.image_ids), "log_rows": len(trained.log_rows), "upstream": _upstream(context)}
         return Outputs(files=files, summary=summary)
 
     outputs = remember(context, print_, inputs, make)
@@ -55,14 +58,19 @@ def train_alignment(
     return as_cached(outputs, outputs.cached)
 
 
-def _kept(store: Store, print_: Fingerprint, embeddings: FileRef) -> Outputs | None:
-    """Return the model of the latest version, if it was made by these settings and this code for these embeddings; else None."""
+def _kept(context: RunContext, print_: Fingerprint) -> Outputs | None:
+    """Return the model of the latest version, if these settings and this code made it, and what it reads is made as it was; else None."""
+    store = context.open_store()
     checkpoint = latest_outputs(store).get("checkpoint")
     found = recorded(store, _model_key(print_, checkpoint)) if checkpoint is not None else None
-    encoders = read_arrow(store, embeddings).column("encoder_sha256").unique().to_pylist()
-    if found is None or encoders != [found.summary["encoder_sha256"]]:
+    if found is None or found.summary["upstream"] != _upstream(context):
         return None
     return found.model_copy(update={"cached": True, "summary": found.summary | {"kept": True, "note": "kept, as asked"}})
+
+
+def _upstream(context: RunContext) -> dict[str, str]:
+    """Return the fingerprints of the stages by which an image becomes what the model reads."""
+    return {name: row_stage(name).fingerprint(context.config).digest for name in _UPSTREAM}
 
 
 def _model_key(print_: Fingerprint, checkpoint: FileRef) -> str:

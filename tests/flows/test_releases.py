@@ -110,9 +110,10 @@ def test_a_kept_model_scores_the_new_image_and_leaves_the_others_as_they_are(rel
     assert scored[0] == scored[1]
 
 
-def test_a_model_of_other_settings_is_not_kept(release, finished):
+@pytest.mark.parametrize("changed", [("alignment", "epochs", 1), ("abc", "working_side_px", 64)])
+def test_a_model_of_other_settings_or_measurements_is_not_kept(release, finished, changed):
     context, _ = finished
-    alignment = context.config.alignment
-    alignment = alignment.model_copy(update={"epochs": alignment.epochs + 1})
-    config = context.config.model_copy(update={"alignment": alignment})
+    stage, name, more = changed
+    settings = getattr(context.config, stage)
+    config = context.config.model_copy(update={stage: settings.model_copy(update={name: getattr(settings, name) + more})})
     assert release.run(keep_model=True, config=config)["train_alignment"] > 0
