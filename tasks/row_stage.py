@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cefm_core.config import CefmConfig, RuntimeConfig
-from cefm_core.errors import BadItemError, CefmError, IntegrityError
+from cefm_core.errors import BadItemError, CefmError
 from cefm_core.tables import rejects as rejects_table
 from cefm_core.tables.schema import Table
 from storage import keys
@@ -25,6 +25,7 @@ from storage.store import Store
 from tasks.caching import Fingerprint, fingerprint, row_key, write_down
 from tasks.context import RunContext
 from tasks.parts import Row, Rows, commit_part, part_keys, read_parts
+from tasks.table_stage import Outputs, record, recorded
 
 logger = logging.getLogger(__name__)
 
@@ -178,9 +179,9 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
     # The same rows of the same parts make the same table.
     parts = part_keys(store, stage.name, plan.fingerprint)
     key = keys.gathered_key(stage.name, digest_of([plan.fingerprint, plan.expected.sha256, parts]))
-    known = _published(store, key)
+    known = recorded(store, key)
     if known is not None:
-        return known
+        return Published(**known.files, **known.summary)
     wanted: list[str] = store.read_work(plan.expected)
     rows, rejected = read_parts(store, stage.name, parts, set(wanted), stage.settled)
     lost = [key for key in wanted if key not in rows and key not in rejected]
@@ -195,21 +196,9 @@ def publish_rows(stage: RowStage, context: RunContext, plan: Plan) -> Published:
         rejected=len(refused),
         causes=dict(Counter(f"{row['code']}: {row['message'][:120]}" for row in refused).most_common(3)),
     )
-    plain = published.model_dump()
-    store.put_json(key, {"outputs": plain, "sha256": digest_of(plain)})
+    files = {"table": published.table, "rejects": published.rejects}
+    record(store, key, Outputs(files=files, summary=published.model_dump(exclude=set(files))))
     return published
-
-
-def _published(store: Store, key: str) -> Published | None:
-    """Return what was published before under this key, if it is written down whole and both tables are there as they were."""
-    try:
-        held = store.read_json(key)
-        if held["sha256"] != digest_of(held["outputs"]):
-            raise IntegrityError(f"{key} is altered")
-        published = Published(**held["outputs"])
-    except (IntegrityError, ValueError, KeyError, TypeError):
-        return None
-    return published if all(store.holds_all([published.table, published.rejects])) else None
 
 
 def _shard_length(missing: int, runtime: RuntimeConfig) -> int:

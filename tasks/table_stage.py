@@ -46,7 +46,7 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
         name: Name under which the record is kept, where a stage keeps several kinds.
     """
     store = context.open_store()
-    key = keys.cache_key(name or print_.stage, digest_of([print_.digest, inputs]))
+    key = record_key(print_, inputs, name)
     write_down(store, print_)
     found = None if context.computes_anew(print_.stage) else recorded(store, key)
     if found is not None:
@@ -54,6 +54,11 @@ def remember(context: RunContext, print_: Fingerprint, inputs: dict[str, Any], m
     outputs = make(store)
     record(store, key, outputs)
     return outputs
+
+
+def record_key(print_: Fingerprint, inputs: dict[str, Any], name: str = "") -> str:
+    """Key of the record of a stage's outputs for these inputs; arguments as for :func:`remember`."""
+    return keys.cache_key(name or print_.stage, digest_of([print_.digest, inputs]))
 
 
 def record(store: Store, key: str, outputs: Outputs) -> None:

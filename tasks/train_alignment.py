@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from cefm_core.tables import training_log
-from storage import keys
 from storage.parquet import content_digest, read_rows, write_rows
-from storage.refs import FileRef, digest_of
+from storage.refs import FileRef
 from storage.store import Store
 from storage.versions import latest_outputs
 from tasks.caching import Fingerprint, fingerprint
 from tasks.context import RunContext
 from tasks.rows import row_stage
 from tasks.stage_task import as_cached, stage_task
-from tasks.table_stage import Outputs, record, recorded, remember
+from tasks.table_stage import Outputs, record, record_key, recorded, remember
 
 _UPSTREAM = ("segment_coarse", "refine_masks", "measure_abc", "embed_images")
 
@@ -32,9 +31,11 @@ def train_alignment(
     )
     opened = context.open_store()
     tables = {"manifest": manifest, "embeddings": embeddings, "abc_features": abc_features}
-    if context.keep_model and not context.computes_anew("train_alignment") and (kept := _kept(context, print_)):
-        return as_cached(kept, True)
     inputs = {name: content_digest(opened, ref) for name, ref in tables.items()}
+    if context.keep_model and not context.computes_anew("train_alignment") and recorded(opened, record_key(print_, inputs)) is None:
+        kept = _kept(context, print_)
+        if kept is not None:
+            return as_cached(kept, True)
 
     def make(store: Store) -> Outputs:
         from cefm_core.alignment.data import AlignmentData
@@ -63,7 +64,7 @@ def _kept(context: RunContext, print_: Fingerprint) -> Outputs | None:
     store = context.open_store()
     checkpoint = latest_outputs(store).get("checkpoint")
     found = recorded(store, _model_key(print_, checkpoint)) if checkpoint is not None else None
-    if found is None or found.summary["upstream"] != _upstream(context):
+    if found is None or found.summary.get("upstream") != _upstream(context):
         return None
     return found.model_copy(update={"cached": True, "summary": found.summary | {"kept": True, "note": "kept, as asked"}})
 
@@ -75,4 +76,4 @@ def _upstream(context: RunContext) -> dict[str, str]:
 
 def _model_key(print_: Fingerprint, checkpoint: FileRef) -> str:
     """Key under which a model is found again by itself, whatever it was trained on."""
-    return keys.cache_key("train_alignment", digest_of([print_.digest, {"checkpoint": checkpoint.sha256}]))
+    return record_key(print_, {"checkpoint": checkpoint.sha256})

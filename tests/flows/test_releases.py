@@ -110,6 +110,12 @@ def test_a_kept_model_scores_the_new_image_and_leaves_the_others_as_they_are(rel
     assert scored[0] == scored[1]
 
 
+def test_on_the_same_images_there_is_nothing_to_keep(release, finished):
+    context, _ = finished
+    here = {"store": release.store.uri, "keep_model": True, "run_id": "release-1-again"}
+    assert full_run(context.model_copy(update=here)).version == 1  # sources left out and all: the version stands
+
+
 @pytest.mark.parametrize("changed", [("alignment", "epochs", 1), ("abc", "working_side_px", 64)])
 def test_a_model_of_other_settings_or_measurements_is_not_kept(release, finished, changed):
     context, _ = finished
