@@ -104,8 +104,9 @@ def calibration_error_by_chance(
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log odds of probabilities, those of 0 and 1 being taken as 1e-6 from there."""
-    inside = np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    return np.log(inside / (1 - inside))
+    from scipy.special import logit
+
+    return np.asarray(logit(np.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)))
 
 
 def calibration_lines(
@@ -135,11 +136,13 @@ def _newton(
     weights: NDArray[np.float64], target: NDArray[np.int64], offset: NDArray[np.float64], design: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Fit logistic regressions by Newton's method; shape (resamples, columns), NaN where it does not settle."""
+    from scipy.special import expit
+
     columns = design.T
     beta = np.zeros((weights.shape[0], len(columns)))
     change = np.full_like(beta, np.inf)
     for _ in range(_NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(offset + sum(beta[:, [j]] * x for j, x in enumerate(columns)), -50, 50)))
+        p = expit(offset + sum(beta[:, [j]] * x for j, x in enumerate(columns)))
         # Plain sums, no matrix products: the order of those changes with the number of threads.
         residual, spread = weights * (target - p), weights * p * (1 - p)
         gradient = np.stack([(residual * x).sum(axis=1) for x in columns], axis=1)
