@@ -8,7 +8,9 @@ from importlib import import_module
 from cefm_core.errors import CefmError, ConfigurationError
 from cefm_core.stages import STAGES
 from flows.runner import check_runner
+from flows.server import known_server
 from tasks.context import RunContext
+from tasks.device_slot import find_limit, limit_name, missing
 from tasks.source_names import beside_bytes, classified_names, joined_metadata
 
 Check = tuple[str, Callable[[], str]]
@@ -40,7 +42,7 @@ def check(context: RunContext, with_source: bool = True) -> list[str]:
         ConfigurationError: Anything is unusable; every fault is named, with its remedy.
     """
     weights = [(stage.name, _weights_check(stage.name, context)) for stage in STAGES]
-    return _look_at(_places(context, with_source) + weights)
+    return _look_at(_places(context, with_source) + weights + [("slots", lambda: _slots(context))])
 
 
 def check_places(context: RunContext) -> list[str]:
@@ -84,6 +86,17 @@ def _weights_check(stage: str, context: RunContext) -> Callable[[], str]:
         return ", ".join(f"{name} {digest[:12]}" for name, digest in weights.items())
 
     return check
+
+
+def _slots(context: RunContext) -> str:
+    runtime = context.config.runtime
+    name = limit_name(runtime, context.device())
+    if name is None or known_server() is None:
+        return ""
+    limit = find_limit(name)
+    if limit is None and runtime.concurrency_limit:
+        raise ConfigurationError(missing(name))
+    return f"{limit.limit} of the limit {name}" if limit else f"not bounded; the server has no limit {name}"
 
 
 def _store(context: RunContext) -> str:

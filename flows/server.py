@@ -19,7 +19,8 @@ from pathlib import Path
 from cefm_core.errors import ConfigurationError
 
 _START_TIMEOUT_S = 420
-_OFFLINE = {
+# What every server and command is told before Prefect is imported.
+SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
@@ -29,6 +30,10 @@ _OFFLINE = {
     "GX_ANALYTICS_ENABLED": "false",
     # A database that goes away for seconds makes the server answer so; by itself Prefect would give the run up at the first.
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+    # By itself the server keeps leases in memory: one that starts again would leave the slots of killed runs taken for ever.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # Who waits for a slot asks again after this at most, on average; by itself after 30 s, in which a free GPU would idle.
+    "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
 }
 
 
@@ -38,8 +43,8 @@ def cefm_home() -> Path:
 
 
 def set_environment() -> None:
-    """Set what must be set before Prefect is imported: offline, no analytics, JSON results."""
-    for name, value in _OFFLINE.items():
+    """Set what must be set before Prefect is imported: offline, no analytics, JSON results, lasting leases."""
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
 
 

@@ -25,6 +25,7 @@ STAGE = RowStage(
     inputs=lesion_inputs,
     settings=lambda config: config.embed.model_dump(mode="json", exclude={"weights"}),
     weights=_weights,
+    on_device=True,
 )
 
 

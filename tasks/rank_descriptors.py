@@ -27,6 +27,7 @@ STAGE = RowStage(
     settings=lambda config: deciding_settings(config.descriptors),
     weights=lambda config: weights_digests(config.descriptors),
     beside=("embeddings",),
+    on_device=True,
 )
 
 

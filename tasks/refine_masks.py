@@ -42,6 +42,7 @@ STAGE = RowStage(
     settings=_settings,
     weights=_weights,
     objects=("mask",),
+    on_device=True,
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from storage.refs import FileRef, digest_of
 from storage.store import Store
 from tasks.caching import Fingerprint, fingerprint, row_key, write_down
 from tasks.context import RunContext
+from tasks.device_slot import device_slot
 from tasks.parts import Row, Rows, commit_part, part_keys, read_parts
 from tasks.table_stage import Outputs, record, recorded
 
@@ -64,6 +66,7 @@ class RowStage:
         objects: Kinds of objects its rows refer to.
         settled: Whether a finished row stands, or is asked for again in the next run.
         settled_by: The columns that ``settled`` looks at.
+        on_device: Whether its shards compute with networks, on the run's device.
     """
 
     name: str
@@ -77,6 +80,7 @@ class RowStage:
     objects: tuple[str, ...] = ()
     settled: Callable[[Row], bool] = lambda row: True
     settled_by: tuple[str, ...] = ()
+    on_device: bool = False
 
     def fingerprint(self, config: CefmConfig) -> Fingerprint:
         """Return what this stage's outputs depend on besides their inputs."""
@@ -158,12 +162,13 @@ def run_shard(
     items: list[Row] = store.read_work(work)
     rows: list[Row] = []
     rejected: list[Row] = []
-    for batch in _batches(items, context.config.runtime.batch_size):
-        for item, outcome in zip(batch, _outcomes(process, batch), strict=True):
-            if isinstance(outcome, BadItemError):
-                rejected.append(_reject(stage.name, item, outcome))
-            else:
-                rows.append(_lineage(store, item, outcome))
+    with device_slot(context.config.runtime, context.device()) if stage.on_device else nullcontext():
+        for batch in _batches(items, context.config.runtime.batch_size):
+            for item, outcome in zip(batch, _outcomes(process, batch), strict=True):
+                if isinstance(outcome, BadItemError):
+                    rejected.append(_reject(stage.name, item, outcome))
+                else:
+                    rows.append(_lineage(store, item, outcome))
     commit_part(store, stage.name, plan_fingerprint, stage.table, rows, rejected)
     logger.info("%s: %d rows, %d rejects", stage.name, len(rows), len(rejected))
     return PartSummary(rows=len(rows), rejected=len(rejected))

@@ -39,6 +39,7 @@ STAGE = RowStage(
     settings=_settings,
     weights=_weights,
     objects=("mask",),
+    on_device=True,
 )
 
 

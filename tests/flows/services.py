@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from flows.server import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = "import sys; from flows.server import ensure_server; print(ensure_server(), flush=True); sys.stdin.readline()"
@@ -59,6 +62,16 @@ def start_prefect(**variables: str) -> dict[str, str]:
     if not url:
         raise RuntimeError((home / "server.log").read_text()[-2000:])
     return clean_environment(PREFECT_API_URL=url, PREFECT_HOME=str(home / "prefect"), CEFM_HOME=str(home))
+
+
+def start_prefect_again(home: Path, url: str) -> None:
+    """Start the Prefect server of a home again, where its runs expect it, after it was killed; the last of them stops it."""
+    environment = clean_environment(PREFECT_HOME=str(home / "prefect"), PREFECT_API_URL=url) | SETTINGS
+    port = url.removesuffix("/api").rpartition(":")[2]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with (home / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    (home / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
 
 
 @cache

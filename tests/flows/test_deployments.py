@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cefm_core.phantoms.dataset import write_phantom_dataset
+from flows import server
 from storage.store import Store
 from tests.flows.services import ROOT, prefect_environment
 
@@ -184,6 +185,8 @@ def test_settings_turn_reporting_off_and_are_known_to_prefect():
     settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert settings["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert settings["DO_NOT_TRACK"] == "1"
+    # A server of one's own and a deployed one are told the same, but for what only concerns a command's console.
+    assert {name: value for name, value in server.SETTINGS.items() if "LOGGING" not in name}.items() <= settings.items()
     from prefect.settings import Settings
     from prefect.settings.legacy import _get_settings_fields
 

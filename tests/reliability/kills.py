@@ -1,13 +1,13 @@
-"""Kills at drawn moments: of the run itself, of its Prefect server (gone, or started again at once), of the object store.
+"""Kills at drawn moments: of the run itself, of a worker, of its Prefect server (gone, or started again at once), of the object store.
 
-Then the same command, and nothing else.
-
-Afterwards every object and table must be there byte for byte as after an undisturbed run, no more and no less, and every row that was
-committed before the kill must have been taken over. All the while a second process reads every object as soon as it has its name.
+Then the same command, and nothing else. Afterwards every object and table must be there byte for byte as after an undisturbed run, no
+more and no less, and every row that was committed before the kill must have been taken over. All the while a second process reads every
+object as soon as it has its name. Two hours of kills may be cut short: after SIGTERM the kill at hand is the last.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -25,17 +25,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cefm_core.errors import CefmError, IntegrityError
 from storage.refs import digest_of, sha256_of
 from storage.store import Store
-from tests.flows.services import S3Server, clean_environment, kill_tree
+from tests.flows.services import S3Server, clean_environment, kill_tree, start_prefect_again
 from tests.reliability.page import Finding, main, progress, table
 from tests.reliability.workspace import Ran, Workspace, make_source, run, started
 
-IMAGES = 12
+# Of the short form, which a few kills make, and of the long one.
+_IMAGES = (12, 200)
+_SHORT = 5
 # How often each is killed in ten attempts.
-_TARGETS = ("run", "server, started again", "store", "run", "run", "server", "run", "store", "run", "server, started again")
+_TARGETS = ("run", "server, started again", "store", "Dask worker", "run", "server", "run", "store", "run", "Dask worker")
 _STORE_AWAY_S = 3.0
+_PATIENCE_S = 60.0
+_enough = threading.Event()
 
 
 def find(seed: int, count: int) -> Finding:
@@ -46,7 +52,8 @@ def find(seed: int, count: int) -> Finding:
     server.start()
     try:
         with tempfile.TemporaryDirectory(prefix="cefm-kills-") as folder:
-            make_source(Path(folder), IMAGES, seed)
+            images = _IMAGES[count > _SHORT]
+            make_source(Path(folder), images, seed)
             base = Workspace(Path(folder), environment=server.environment, store_uri=f"s3://derm/kills-{seed}-calm").with_own_code()
             _wait_for(base.store_uri)
             calm = run(base)
@@ -54,13 +61,13 @@ def find(seed: int, count: int) -> Finding:
                 return Finding(_TITLE, [], [f"the undisturbed run failed: {calm.said[-500:]}"])
             longest = sum(stage["seconds"] for stage in calm.summary["stages"])
             attempts = []
-            for number in range(count):
+            for number in itertools.takewhile(lambda _: not _enough.is_set(), range(count)):
                 target, moment = _TARGETS[number % len(_TARGETS)], rng.uniform(0.05, 0.95) * longest
                 attempts.append(_attempt(base, server, f"s3://derm/kills-{seed}-{number}", target, moment))
             expected = [_objects(Store.open(base.store_uri))]
             run(base)
             expected.append(_objects(Store.open(base.store_uri)))
-            return _finding(calm, expected, attempts)
+            return _finding(images, calm, expected, attempts)
     finally:
         server.end()
 
@@ -89,6 +96,28 @@ def _kill_run(place: Workspace, server: S3Server, moment: float) -> int:
     with started(place) as (forker, pid):
         threading.Timer(moment, _kill, (pid,)).start()
         return forker.wait()
+
+
+def _kill_worker(place: Workspace, server: S3Server, moment: float) -> int:
+    """Run on two workers of Dask, and kill one of them, or the first that there is after ``moment`` seconds."""
+    with started(place.with_settings(runtime__dask="local", runtime__workers="2")) as (forker, pid):
+        timer = threading.Timer(moment, lambda: _kill(_worker_of(pid)))
+        timer.start()
+        code = forker.wait()
+        timer.join()
+        return code
+
+
+def _worker_of(run: int) -> int:
+    """Return a worker of a run, as soon as it has one; the run itself where it ends without."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        with suppress(psutil.Error):
+            workers = [child.pid for child in psutil.Process(run).children() if "spawn_main" in " ".join(child.cmdline())]
+            if workers:
+                return workers[0]
+        time.sleep(0.1)
+    return run
 
 
 def _kill_store(place: Workspace, server: S3Server, moment: float) -> int:
@@ -123,24 +152,15 @@ def _kill_server(place: Workspace, server: S3Server, moment: float, start_again:
             killed = json.loads((home / "server.json").read_text())
             kill_tree(int(killed["pid"]))
             if start_again:
-                _start_server(home, killed["url"])
+                start_prefect_again(home, killed["url"])
         code = process.wait(600)
         drained.join(10)
         return code
 
 
-def _start_server(home: Path, url: str) -> None:
-    """Start the Prefect server of a home again, where the run expects it; the run stops it at its end."""
-    environment = clean_environment(PREFECT_HOME=str(home / "prefect"), PREFECT_API_URL=url)
-    port = url.removesuffix("/api").rpartition(":")[2]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    (home / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
-
-
 _KILLS = {
     "run": _kill_run,
+    "Dask worker": _kill_worker,
     "store": _kill_store,
     "server": _kill_server,
     "server, started again": partial(_kill_server, start_again=True),
@@ -209,7 +229,7 @@ def _whole(store: Store, key: str) -> bool:
         return False
 
 
-def _finding(calm: Ran, expected: list[dict[str, str]], attempts: list[dict[str, Any]]) -> Finding:
+def _finding(images: int, calm: Ran, expected: list[dict[str, str]], attempts: list[dict[str, Any]]) -> Finding:
     """``expected``: what lies in a store after one undisturbed run, and after two: the second is compared with the first by its gates."""
     failures, counts = [], {target: Counter() for target in dict.fromkeys(_TARGETS)}
     for number, attempt in enumerate(attempts):
@@ -224,7 +244,7 @@ def _finding(calm: Ran, expected: list[dict[str, str]], attempts: list[dict[str,
         failures += [f"kill {number} ({attempt['target']}): {line}" for line in wrong]
     total = sum(counts.values(), Counter())
     lines = [
-        f"Runs over all ten stages on a real S3 server, {IMAGES} images. Store byte-identical after the same command: "
+        f"Runs over all ten stages on a real S3 server, {images} images. Store byte-identical after the same command: "
         f"**{total['same bytes']} of {total['kills']}**. Rows committed before the kill and computed again: "
         f"**{sum(map(_recomputed, attempts))}** of {total['rows']}. "
         f"Half-written objects under a final name, seen by a second process: **{total['half']}** of {total['looked']:,} looked at.",
@@ -262,4 +282,5 @@ def _objects(store: Store) -> dict[str, str]:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main("kills", find, 20)
+    signal.signal(signal.SIGTERM, lambda *_: _enough.set())
+    main("kills", find, 100)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 # Order of the sections; a command that has not been run yet has none.
 SECTIONS = (
-    "changes", "kills", "replies", "races", "store_faults", "hostile_images", "same_bytes", "zombies", "databases", "workers",
+    "changes", "kills", "replies", "races", "store_faults", "hostile_images", "same_bytes", "zombies", "slots", "databases", "workers",
 )  # fmt: skip
 _HEAD = """# Reliability
 

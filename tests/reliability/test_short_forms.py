@@ -3,7 +3,7 @@
 import pytest
 
 from tests.flows.services import has_postgres
-from tests.reliability import changes, databases, hostile_images, kills, races, replies, same_bytes, store_faults
+from tests.reliability import changes, databases, hostile_images, kills, races, replies, same_bytes, slots, store_faults
 
 
 @pytest.mark.flow
@@ -35,6 +35,11 @@ def test_after_a_kill_the_same_command_leaves_the_same_store():
 @pytest.mark.flow
 def test_another_number_of_workers_gives_the_same_bytes():
     assert same_bytes.find(seed=2, count=1).failures == []
+
+
+@pytest.mark.flow
+def test_a_killed_holder_gives_its_slot_back():
+    assert slots.find(seed=2, count=1).failures == []
 
 
 @pytest.mark.flow
