@@ -244,7 +244,7 @@ class RuntimeConfig(Settings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N; cuda without a GPU is an error, not a fall-back")
     workers: int = Field(2, ge=1, description="Shards in flight")
     dask: str | None = Field(None, description="Dask instead of threads: `local` for `workers` processes here, or a scheduler's address")
-    concurrency_limit: str | None = Field(None, description="Prefect limit of which a shard with a network holds a slot; none = `gpu` on a GPU")
+    concurrency_limit: str | None = Field(None, description="Prefect limit: each shard with a network holds a slot; none: `gpu`, on GPUs")
     shard_size: int = Field(256, ge=1, description="Most images per task run; little work is shared evenly among the workers")
     batch_size: int = Field(8, ge=1, description="Images per network call")
     max_reject_share: float = Field(0.5, ge=0, le=1, description="Share of rejects above which a gate stops the run")
