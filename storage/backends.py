@@ -30,7 +30,13 @@ _AWS_CREDENTIALS = (
 
 
 def normalise_uri(uri: str) -> str:
-    """Return an absolute URI: a bare path becomes ``file://``, a scheme is kept."""
+    """Return an absolute URI: a bare path becomes ``file://``, a scheme is kept.
+
+    Raises:
+        ConfigurationError: It is empty; the current folder is never taken by mistake.
+    """
+    if not uri.strip():
+        raise ConfigurationError("a store, source or table has an empty address (a variable that is not set?); give a folder or a URI")
     if "://" in uri:
         return uri.rstrip("/")
     return "file://" + str(Path(uri).expanduser().resolve())

@@ -25,7 +25,7 @@ _shared_lock = threading.Lock()
 
 def _as_tuple(value: Any) -> Any:
     """Take one table as a list of one, and none as an empty list."""
-    return () if value is None else (value,) if isinstance(value, str) else value
+    return () if value in (None, "") else (value,) if isinstance(value, str) else value
 
 
 def _known(stage: str) -> str:

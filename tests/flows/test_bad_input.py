@@ -111,6 +111,17 @@ def test_wrong_setting(stopped, one_image, pair, expected):
     assert code == 2 and expected in message
 
 
+@pytest.mark.parametrize("option", ["--source", "--store"])
+def test_an_empty_address_is_not_the_current_folder(monkeypatch, capsys, tmp_path, option):
+    places = {"--source": str(tmp_path), "--store": str(tmp_path / "store")} | {option: " "}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cefm", "run", *(part for pair in places.items() for part in pair)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2 and "empty address" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_gpu_that_is_not_there(stopped, one_image):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cefm_core.errors import ConfigurationError
 from cefm_core.phantoms.dataset import write_phantom_dataset
 from flows import server
 from storage.store import Store
+from tasks.context import RunContext
 from tests.flows.services import ROOT, prefect_environment
 
 FLOWS = {
@@ -24,10 +26,12 @@ FLOWS = {
 DEPLOYMENTS = ROOT / "deployments"
 
 
-def prefect(*arguments, cwd=ROOT):
+def prefect(*arguments, cwd=ROOT, **variables):
     """Run the ``prefect`` command against the session's server."""
     command = [sys.executable, "-m", "prefect", *map(str, arguments)]
-    answer = subprocess.run(command, env=prefect_environment(), cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    answer = subprocess.run(
+        command, env=prefect_environment() | variables, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
     return answer.stdout
 
@@ -76,6 +80,23 @@ def test_parameters_are_described(deployed):
     fields = full_run["parameter_openapi_schema"]["definitions"]["RunContext"]["properties"]
     assert {"store", "source", "metadata", "config", "refresh"} <= fields.keys()
     assert all(field.get("description") for field in fields.values())
+
+
+@pytest.mark.flow
+def test_the_nightly_schedule_names_its_zone_and_takes_its_places_from_where_it_is_deployed(deployed, tmp_path):
+    def schedule():
+        found = next(deployment for deployment in api("/deployments/filter", {}) if deployment["name"] == "full-run")["schedules"]
+        assert [(one["schedule"]["cron"], one["schedule"]["timezone"], one["active"]) for one in found] == [
+            ("0 3 * * *", "Europe/Berlin", False)
+        ]
+        return found[0]["parameters"]["context"]
+
+    with pytest.raises(ConfigurationError, match="empty address"):  # it cannot be switched on by mistake
+        RunContext.model_validate(schedule())
+    places = {"CEFM_STORE": (tmp_path / "store").as_uri(), "CEFM_SOURCE": (tmp_path / "source").as_uri()}
+    prefect("--no-prompt", "deploy", "--name", "full-run", **places)
+    context = RunContext.model_validate(schedule())
+    assert (context.store, context.source, context.metadata) == (*places.values(), ())
 
 
 @pytest.mark.flow
