@@ -6,42 +6,42 @@ decide an output (device, batch size, workers, shard size) belongs to :class:`Ru
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from cefm_core.errors import ConfigurationError
+from pydantic import BaseModel, ConfigDict, Field
 
 # What a failed rule of a gate does: stops the run, is only reported, or makes the run wait for an operator.
 Severity = Literal["stop", "warn", "ask"]
+# Servers and forms keep no much larger number whole; generators take no negative seed.
+LARGEST = 2**31 - 1
+Whole = Annotated[int, Field(le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ManifestConfig(Settings):
     """build_manifest: what is an image, and which images are for what."""
 
-    max_pixels: int = Field(100_000_000, ge=1, description="Largest image accepted, in pixels, read from the header before decoding")
-    min_side_px: int = Field(64, ge=8, description="Shortest side accepted, in pixels")
+    max_pixels: Whole = Field(100_000_000, ge=1, description="Largest image accepted, in pixels, read from the header before decoding")
+    min_side_px: Whole = Field(64, ge=8, description="Shortest side accepted, in pixels")
     tune_share: float = Field(0.12, gt=0, lt=0.5, description="Share of train groups kept apart to choose epochs and temperatures")
     val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of groups that become val where the metadata names no split")
-    split_seed: int = Field(999, description="Seed of the group split")
-    near_duplicate_bits: int = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
+    split_seed: Seed = Field(999, description="Seed of the group split")
+    near_duplicate_bits: Whole = Field(8, ge=0, le=8, description="Most of 64 hash bits in which near duplicates differ")
     near_duplicate_correlation: float = Field(0.985, gt=0, le=1, description="Least correlation of the 8 x 8 thumbnails of near duplicates")
-    least_matches: int = Field(8, ge=0, description="Fewest local features in one arrangement that make two images one lesion; 0 = none do")
+    least_matches: Whole = Field(8, ge=0, description="Fewest local features in one arrangement that make two images one lesion; 0: off")
     unspecific_benign: Literal["unknown", "nevus"] = Field("unknown", description="Diagnosis of what is only `benign` or `target = 0`")
 
 
 class QualityConfig(Settings):
     """assess_images: thresholds of the quality flags."""
 
-    working_side_px: int = Field(256, ge=64, description="Long side at which quality is measured, in pixels")
+    working_side_px: Whole = Field(256, ge=64, description="Long side at which quality is measured, in pixels")
     blur_threshold: float = Field(2.0, description="Variance of the Laplacian of L at working size below which an image is flagged blurred")
     hair_share_threshold: float = Field(0.02, description="Share of pixels under hair above which an image is flagged, 0..1")
     vignette_share_threshold: float = Field(0.02, description="Share of pixels in a dark frame or corner that flags an image, 0..1")
@@ -76,15 +76,15 @@ class RefineConfig(Settings):
     sam2_size: Literal["tiny", "small", "base_plus", "large"] = Field("tiny", description="SAM 2.1 model size")
     sam2_checkpoint: str | None = Field(None, description="Checkpoint file, or a hub name such as facebook/sam2.1-hiera-tiny")
     sam2_checkpoint_sha256: str | None = Field(None, description="Expected digest of the checkpoint file, hex")
-    positive_grid: int = Field(3, ge=1, le=7, description="Positive points on an n x n grid inside the lesion")
-    negative_points: int = Field(4, ge=0, le=16, description="Negative points outside the lesion")
+    positive_grid: Whole = Field(3, ge=1, le=7, description="Positive points on an n x n grid inside the lesion")
+    negative_points: Whole = Field(4, ge=0, le=16, description="Negative points outside the lesion")
     negative_margin: float = Field(0.15, ge=0, description="Distance of negative points from the lesion, as a share of its box diagonal")
     max_coarse_confidence: float = Field(
         0.92, ge=0, le=1, description="Coarse masks surer than this are kept without asking the backend; 1 = every mask is refined"
     )
     min_agreement: float = Field(0.8, ge=0, le=1, description="Least Dice between refined and coarse mask for acceptance")
     max_area_ratio: float = Field(1.3, ge=1, description="Largest ratio of refined to coarse area, either way")
-    max_components: int = Field(3, ge=1, description="Most components of a proposal, before clean-up")
+    max_components: Whole = Field(3, ge=1, description="Most components of a proposal, before clean-up")
     max_border_contact_gain: float = Field(0.25, ge=0, le=1, description="Most that the share of contour on the image's edge may grow")
     min_edge_contrast_gain: float = Field(-4.0, description="Least gain in colour difference across the contour, in units of Lab")
     min_predicted_iou: float = Field(0.5, description="Least intersection over union that the model predicts for its own mask")
@@ -97,10 +97,10 @@ class RefineConfig(Settings):
         description="Weight of the coarse mask in SAM 2's answer: logits per signed distance of one equivalent radius; "
         "0 = the model alone, as in the paper",
     )
-    prompt_samples: int = Field(
+    prompt_samples: Whole = Field(
         8, ge=0, le=64, description="Prompts moved a little, from whose masks the outline's stability is measured; 0 = not measured"
     )
-    medsam_side_px: int = Field(96, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
+    medsam_side_px: Whole = Field(96, ge=64, le=256, multiple_of=32, description="Side of LiteMedSAM's view in pixels (its own: 256)")
     medsam_crop_margin: float | None = Field(
         0.1, ge=0, description="Margin of LiteMedSAM's view around the coarse box, as a share of its diagonal; none = the whole image"
     )
@@ -119,14 +119,14 @@ class RefineConfig(Settings):
 class AbcConfig(Settings):
     """measure_abc: working scale and cut-points."""
 
-    working_side_px: int = Field(
+    working_side_px: Whole = Field(
         512,
         ge=128,
         description="Working scale of the clinical profile: the disc of the lesion's area gets 0.4 of this as its diameter, in pixels",
     )
-    min_area_px: int = Field(64, ge=1, description="Smallest lesion measured, in pixels of the mask")
+    min_area_px: Whole = Field(64, ge=1, description="Smallest lesion measured, in pixels of the mask")
     min_thickness_px: float = Field(4.0, ge=0, description="Smallest lesion thickness measured, in pixels of the mask")
-    mask_samples: int = Field(10, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")
+    mask_samples: Whole = Field(10, ge=0, le=100, description="Perturbed masks per image from which intervals are made; 0 = no intervals")
 
 
 class EmbedConfig(Settings):
@@ -134,7 +134,7 @@ class EmbedConfig(Settings):
 
     model: str = Field("builtin", description="`builtin` (the small ViT shipped), or any timm model name")
     weights: str = Field("hub", description="For a timm model: `hub`, or the path of a safetensors file, or `random` (needs allow_random)")
-    img_size: int | None = Field(None, description="Input side in pixels where it differs from the model's own")
+    img_size: Whole | None = Field(None, description="Input side in pixels where it differs from the model's own")
     allow_random: bool = Field(False, description="Allow a random backbone; it is stamped on every row")
     view: Literal["frame", "lesion", "both"] = Field("both", description="Whole frame, crop around the lesion, or both concatenated")
     tokens: Literal["class", "class_mean", "class_mean_spread"] = Field(
@@ -147,7 +147,7 @@ class AlignmentConfig(Settings):
     """train_alignment: heads, NT-Xent and classifiers."""
 
     profile: Literal["clinical", "paper"] = Field("clinical", description="Clinical vector: clinical features, or the paper's five")
-    components: int = Field(
+    components: Whole = Field(
         256, ge=0, description="Principal components of a longer embedding that enter the models; 0 = the whole embedding"
     )
     temperature: float = Field(0.05, gt=0, description="NT-Xent temperature")
@@ -157,34 +157,37 @@ class AlignmentConfig(Settings):
     standardise: bool = Field(True, description="Scale the clinical vector to unit variance; the authors did not")
     learning_rate: float = Field(1e-3, gt=0, description="Adam learning rate")
     weight_decay: float = Field(1e-5, ge=0, description="Adam weight decay")
-    training_batch: int = Field(64, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
-    epochs: int = Field(15, ge=1, description="Most epochs of alignment")
-    patience: int = Field(5, ge=1, description="Epochs without gain on `tune` before stopping")
+    training_batch: Whole = Field(64, ge=2, description="Pairs per step (decides the result, unlike an inference batch)")
+    epochs: Whole = Field(15, ge=1, description="Most epochs of alignment")
+    patience: Whole = Field(5, ge=1, description="Epochs without gain on `tune` before stopping")
     balance: Literal["none", "label", "source"] = Field(
         "source", description="What weighs the same in the classifiers: every image, both labels, or every source and label"
     )
-    classifier_epochs: int = Field(10, ge=1, description="Epochs of each classifier")
+    classifier_epochs: Whole = Field(10, ge=1, description="Epochs of each classifier")
     coverage: float = Field(
         0.9,
         gt=0.5,
         lt=1,
         description="Share of nevi, and of melanomas, whose prediction set shall hold their class; a set of both abstains",
     )
-    seeds: tuple[int, ...] = Field(
-        (999, 1000, 1001, 1002, 1003), description="One model a seed; the mean of their probabilities is the prediction"
+    seeds: tuple[Seed, ...] = Field(
+        (999, 1000, 1001, 1002, 1003),
+        min_length=1,
+        max_length=100,
+        description="One model a seed; the mean of their probabilities is the prediction",
     )
 
 
 class EvaluationConfig(Settings):
     """evaluate_alignment: intervals, operating points, the shortcut sentinel."""
 
-    bootstrap_samples: int = Field(1000, ge=100, description="Bootstrap resamples by group")
-    bootstrap_seed: int = Field(999, description="Seed of the bootstrap")
+    bootstrap_samples: Whole = Field(1000, ge=100, description="Bootstrap resamples by group")
+    bootstrap_seed: Seed = Field(999, description="Seed of the bootstrap")
     shortcut_margin: float = Field(0.05, ge=0, description="A shortcut within this AUC of the model raises the alarm")
     leave_one_source_out: bool = Field(
         True, description="Also train once without each source, and score that source (about one training each)"
     )
-    min_stratum: int = Field(20, ge=2, description="Strata with fewer images of either class say `too few`")
+    min_stratum: Whole = Field(20, ge=2, description="Strata with fewer images of either class say `too few`")
 
 
 class DescriptorConfig(Settings):
@@ -201,7 +204,7 @@ class DescriptorConfig(Settings):
     activation: Literal["auto", "gelu", "quickgelu"] = Field(
         "auto", description="Activation the weights were trained with; auto = as the tag or a `-quickgelu` model name says"
     )
-    top_k: int = Field(3, ge=1, description="Descriptors kept per image")
+    top_k: Whole = Field(3, ge=1, description="Descriptors kept per image")
 
 
 class ReportConfig(Settings):
@@ -212,10 +215,10 @@ class ReportConfig(Settings):
     base_url: str = Field("https://api.deepseek.com", description="OpenAI-compatible endpoint of the `openai` writer")
     llm_model: str = Field("deepseek-chat", description="Model name at that endpoint")
     api_key_env: str = Field("CEFM_LLM_API_KEY", description="Environment variable that holds the key; the key itself is never a setting")
-    max_tokens: int = Field(1200, ge=100, description="Longest answer, in tokens")
+    max_tokens: Whole = Field(1200, ge=100, description="Longest answer, in tokens")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature")
-    attempts: int = Field(2, ge=1, le=5, description="Answers asked for before the template text stands")
-    max_total_tokens: int = Field(0, ge=0, description="Tokens a run may use; then the template text stands. 0 sets no limit")
+    attempts: Whole = Field(2, ge=1, le=5, description="Answers asked for before the template text stands")
+    max_total_tokens: Whole = Field(0, ge=0, description="Tokens a run may use; then the template text stands. 0 sets no limit")
     batch: bool = Field(False, description="Ask through the provider's batch interface: cheaper, answers come within a day")
 
 
@@ -234,21 +237,21 @@ class GatesConfig(Settings):
     max_drift: float = Field(0.25, gt=0, le=1, description="Largest distance of two distributions (Kolmogorov-Smirnov, total variation)")
     max_null_rise: float = Field(0.1, ge=0, le=1, description="Largest rise of the share of missing values, 0..1")
     max_class_shift: float = Field(0.2, ge=0, le=1, description="Largest change of the share of melanoma, 0..1")
-    least_rows: int = Field(50, ge=10, description="Fewer rows than this, new or old, are not compared")
-    ask_timeout_s: int = Field(86_400, ge=1, description="How long a run waits for an operator's decision, in seconds; then it stops")
+    least_rows: Whole = Field(50, ge=10, description="Fewer rows than this, new or old, are not compared")
+    ask_timeout_s: Whole = Field(86_400, ge=1, description="How long a run waits for an operator's decision, in seconds; then it stops")
 
 
 class RuntimeConfig(Settings):
     """What may change without changing any output; never part of a cache key."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N; cuda without a GPU is an error, not a fall-back")
-    workers: int = Field(2, ge=1, description="Shards in flight")
+    workers: Whole = Field(2, ge=1, description="Shards in flight")
     dask: str | None = Field(None, description="Dask instead of threads: `local` for `workers` processes here, or a scheduler's address")
     concurrency_limit: str | None = Field(None, description="Prefect limit: each shard with a network holds a slot; none: `gpu`, on GPUs")
-    shard_size: int = Field(256, ge=1, description="Most images per task run; little work is shared evenly among the workers")
-    batch_size: int = Field(8, ge=1, description="Images per network call")
+    shard_size: Whole = Field(256, ge=1, description="Most images per task run; little work is shared evenly among the workers")
+    batch_size: Whole = Field(8, ge=1, description="Images per network call")
     max_reject_share: float = Field(0.5, ge=0, le=1, description="Share of rejects above which a gate stops the run")
-    llm_concurrency: int = Field(4, ge=1, description="LLM requests in flight")
+    llm_concurrency: Whole = Field(4, ge=1, description="LLM requests in flight")
     llm_timeout_s: float = Field(120, gt=0, description="Total deadline of one LLM request, in seconds")
     llm_batch_poll_s: float = Field(30, gt=0, description="Time between two looks at a batch of LLM requests, in seconds")
     llm_batch_wait_s: float = Field(90_000, gt=0, description="Longest wait for batches, in seconds; then the run stops; again: waits on")
@@ -269,32 +272,3 @@ class CefmConfig(Settings):
     reports: ReportConfig = ReportConfig()
     gates: GatesConfig = GatesConfig()
     runtime: RuntimeConfig = RuntimeConfig()
-
-
-def load_config(path: Path | None = None, overrides: dict[str, Any] | None = None) -> CefmConfig:
-    """Read one TOML file and lay dotted overrides over it.
-
-    Args:
-        path: TOML file with a table per stage, or None for the defaults.
-        overrides: Values by dotted name, e.g. ``{"coarse.threshold": 0.4}``; strings are converted by the field's type.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or a setting is unknown or out of its range; every offender is named.
-    """
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"settings file {path}: {error}") from error
-    for name, value in (overrides or {}).items():
-        *parents, leaf = name.split(".")
-        target = data
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[leaf] = value
-    try:
-        return CefmConfig.model_validate(data)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ConfigurationError("settings: " + "; ".join(lines)) from error

@@ -23,7 +23,7 @@ OutFile = Annotated[Path, typer.Option("--out", help="Parquet file to write")]
 
 def read_config(settings: Path | None, pairs: list[str] | None) -> Any:
     """Return the settings of a command: its file, the environment over it, and ``--set`` over both."""
-    from cefm_core.config import load_config
+    from cefm_core.config_file import load_config
 
     overrides: dict[str, Any] = {}
     for pair in pairs or []:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cefm_core.alignment.checkpoint import checkpoint_from_bytes
-from cefm_core.config import load_config
+from cefm_core.config_file import load_config
 from cefm_core.imaging.decode import decode_image, decode_own_mask
 from flows.robustness import choose_images
 from flows.upstream import needed_from

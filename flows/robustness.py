@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cefm_core.config import CefmConfig, load_config
+from cefm_core.config import CefmConfig
+from cefm_core.config_file import load_config
 from cefm_core.errors import ConfigurationError
 from cefm_core.evaluation.corruption import CORRUPTIONS, corrupt
 from cefm_core.evaluation.robustness import CLEAN, FOREIGN, robustness_page, robustness_rows

@@ -34,6 +34,11 @@ def _known(stage: str) -> str:
     return stage
 
 
+# A form's and the server's parameters stay small: images are named by tables, never one by one.
+_FewUris = Field(max_length=100)
+Tables = Annotated[
+    tuple[Uri, ...], _FewUris, BeforeValidator(_as_tuple, json_schema_input_type=str | Annotated[list[str], _FewUris] | None)
+]
 StageName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": _STAGES})]
 
 
@@ -44,8 +49,8 @@ class RunContext(BaseModel):
 
     store: Uri = Field(description="Store: a folder, or s3://, gs://, az://")
     source: Uri = Field(description="Source images: a folder, or an object-store prefix")
-    metadata: Annotated[tuple[Uri, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | list[str] | None)] = Field(
-        (), description="Source metadata, CSV or Parquet, paths or objects' URIs; several tables of the same images are joined"
+    metadata: Tables = Field(
+        (), description="Source metadata, CSV or Parquet, paths or objects' URIs; up to 100 tables of the same images are joined"
     )
     duplicates: Uri | None = Field(None, description="Curated list of duplicate images, CSV with two columns of names")
     config: CefmConfig = Field(CefmConfig(), description="All settings")

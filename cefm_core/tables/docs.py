@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import cefm_core.tables as package
-from cefm_core.config import CefmConfig
+from cefm_core.config import LARGEST, CefmConfig
 from cefm_core.stages import STAGES
 from cefm_core.tables.schema import LINEAGE, Column, Table
 
@@ -65,7 +65,8 @@ def config_markdown() -> str:
         "",
         "One TOML file with a table per stage (`[coarse]`, then `threshold = 0.4`); single values can lie over it by their dotted name,",
         "`coarse.threshold=0.4`. An unknown name or a value out of its range is an error before the first image. All settings but those of",
-        "`runtime` decide outputs and enter the cache keys of their stage; those of `runtime` never do.",
+        "`runtime` decide outputs and enter the cache keys of their stage; those of `runtime` never do. No whole number is above",
+        f"{LARGEST}.",
     ]
     for name, info in CefmConfig.model_fields.items():
         section = info.annotation
@@ -118,7 +119,8 @@ def _setting_values(info: FieldInfo) -> str:
     """Say in words what a setting takes: its choices, its type, its bounds."""
     bounds: dict[str, Any] = {}
     for constraint in info.metadata:
-        bounds.update({key: getattr(constraint, key) for key in ("ge", "gt", "le", "lt") if getattr(constraint, key, None) is not None})
+        limits = {key: getattr(constraint, key, None) for key in ("ge", "gt", "le", "lt")}
+        bounds.update({key: limit for key, limit in limits.items() if limit not in (None, LARGEST)})
     interval = _interval(
         bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt")), open_low="gt" in bounds, open_high="lt" in bounds
     )
@@ -128,6 +130,8 @@ def _setting_values(info: FieldInfo) -> str:
 
 def _type_words(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_words(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):

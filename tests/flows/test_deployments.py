@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -97,6 +98,20 @@ def test_the_nightly_schedule_names_its_zone_and_takes_its_places_from_where_it_
     prefect("--no-prompt", "deploy", "--name", "full-run", **places)
     context = RunContext.model_validate(schedule())
     assert (context.store, context.source, context.metadata) == (*places.values(), ())
+
+
+@pytest.mark.flow
+@pytest.mark.parametrize(
+    "large",
+    [{"config": {"runtime": {"shard_size": 10**40}}}, {"metadata": [f"table-{number}.csv" for number in range(20_000)]}, {"ids": ["a"]}],
+)
+def test_the_server_refuses_a_run_with_large_parameters(deployed, large):
+    full_run = next(deployment for deployment in deployed if deployment["name"] == "full-run")
+    context = {"store": "s3://derm/store", "source": "s3://derm/images"} | large
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        api(f"/deployments/{full_run['id']}/create_flow_run", {"parameters": {"context": context}})
+    assert refused.value.code == 409
+    assert isinstance(api("/flow_runs/filter", {}), list)  # a number too large for it would break every listing
 
 
 @pytest.mark.flow
