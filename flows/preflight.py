@@ -8,11 +8,13 @@ from importlib import import_module
 from cefm_core.errors import CefmError, ConfigurationError
 from cefm_core.stages import STAGES
 from flows.runner import check_runner
-from flows.server import known_server
+from flows.server import is_own, known_server
 from tasks.context import RunContext
 from tasks.device_slot import find_limit, limit_name, missing
 from tasks.source_names import beside_bytes, classified_names, joined_metadata
 
+# More at once, and the runs' reports wait for each other's writes.
+_SQLITE_WORKERS = 8
 Check = tuple[str, Callable[[], str]]
 
 
@@ -42,7 +44,7 @@ def check(context: RunContext, with_source: bool = True) -> list[str]:
         ConfigurationError: Anything is unusable; every fault is named, with its remedy.
     """
     weights = [(stage.name, _weights_check(stage.name, context)) for stage in STAGES]
-    return _look_at(_places(context, with_source) + weights + [("slots", lambda: _slots(context))])
+    return _look_at(_places(context, with_source) + weights + [("slots", lambda: _slots(context)), ("server", lambda: _server(context))])
 
 
 def check_places(context: RunContext) -> list[str]:
@@ -97,6 +99,16 @@ def _slots(context: RunContext) -> str:
     if limit is None and runtime.concurrency_limit:
         raise ConfigurationError(missing(name))
     return f"{limit.limit} of the limit {name}" if limit else f"not bounded; the server has no limit {name}"
+
+
+def _server(context: RunContext) -> str:
+    url, workers = known_server(), context.config.runtime.workers
+    crowded = url is not None and workers > _SQLITE_WORKERS and is_own(url)
+    return (
+        f"{workers} workers on a server with SQLite, which may find it locked; give it PostgreSQL (deployments/compose.yaml)"
+        if crowded
+        else ""
+    )
 
 
 def _store(context: RunContext) -> str:

@@ -75,6 +75,11 @@ def known_server() -> str | None:
     return os.environ.get("PREFECT_API_URL") or _running(cefm_home())
 
 
+def is_own(api_url: str) -> bool:
+    """Whether an API is the local server that ``cefm`` starts, which keeps its runs in SQLite."""
+    return api_url == _running(cefm_home())
+
+
 def ui_url(api_url: str) -> str:
     """Return the address of the UI that belongs to an API."""
     return api_url.removesuffix("/api")
