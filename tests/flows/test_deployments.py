@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -98,6 +101,19 @@ def test_the_nightly_schedule_names_its_zone_and_takes_its_places_from_where_it_
     prefect("--no-prompt", "deploy", "--name", "full-run", **places)
     context = RunContext.model_validate(schedule())
     assert (context.store, context.source, context.metadata) == (*places.values(), ())
+
+
+def test_the_nightly_schedule_runs_once_every_day_also_when_the_clocks_change():
+    from prefect.server.schemas.schedules import CronSchedule
+
+    stated = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"][0]["schedules"][0]
+    zone = ZoneInfo(stated["timezone"])
+    moments = asyncio.run(
+        CronSchedule(cron=stated["cron"], timezone=stated["timezone"]).get_dates(400, start=datetime(2027, 1, 1, tzinfo=zone))
+    )
+    local = [moment.astimezone(zone) for moment in moments]
+    assert {(moment.hour, moment.minute) for moment in local} == {(3, 0)}
+    assert [moment.date() for moment in local] == [date(2027, 1, 1) + timedelta(days=days) for days in range(400)]
 
 
 @pytest.mark.flow
