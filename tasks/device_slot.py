@@ -46,7 +46,7 @@ def find_limit(name: str) -> Any | None:
 def device_slot(runtime: RuntimeConfig, device: str) -> Iterator[None]:
     """Hold a slot while the body runs, where the server has a limit for it; wait for one, and say every half minute who holds them.
 
-    A lease that cannot be renewed (the server is away) ends no work: the shard goes on, with a warning.
+    A lease that cannot be renewed or given back (the server is away) ends no work: the shard goes on, with a warning.
 
     Args:
         runtime: The run's runtime settings.
@@ -59,10 +59,13 @@ def device_slot(runtime: RuntimeConfig, device: str) -> Iterator[None]:
     limit = find_limit(name) if name else None
     if limit is None and runtime.concurrency_limit:
         raise ConfigurationError(missing(runtime.concurrency_limit))
-    with ExitStack() as held:
-        if limit is not None:
-            _enter(held, str(limit.name))
+    held = ExitStack()
+    if limit is not None:
+        _enter(held, str(limit.name))
+    try:
         yield
+    finally:
+        _give_back(held)
 
 
 def missing(name: str) -> str:
@@ -102,6 +105,13 @@ def _enter(held: ExitStack, name: str) -> None:
 
     with _saying_who_holds(name):
         held.enter_context(concurrency(name, lease_duration=LEASE_S, strict=True, raise_on_lease_renewal_failure=False))
+
+
+def _give_back(held: ExitStack) -> None:
+    try:
+        held.close()
+    except Exception as error:  # what was computed is worth more than a slot that comes free by itself
+        _logger().warning("the slot could not be given back (%s); its lease ends within %d s", type(error).__name__, LEASE_S)
 
 
 @contextmanager
