@@ -16,6 +16,7 @@ import typer
 from cefm_core.errors import CefmError, ConfigurationError, GateFailedError
 from flows import cli_reports
 from flows.cli_options import STORE, ImagesArgument, JsonOption, OutFile, RefreshOption, SetOption, SettingsOption, StoreOption, read_config
+from flows.server import end_process
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -227,26 +228,34 @@ def main() -> None:
     """Run the command and turn errors made on purpose into one message and an exit code."""
     # Ending in the ordinary way on SIGTERM lets a server that this command started be stopped with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_process(_run())
+
+
+def _run() -> int:
+    """Run the command; return its exit code."""
     try:
         app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except GateFailedError as error:
-        _stop(error, 3)
+        return _stopped(error, 3)
     except ConfigurationError as error:
-        _stop(error, 2)
+        return _stopped(error, 2)
     except CefmError as error:
-        _stop(error, 1)
+        return _stopped(error, 1)
     except KeyboardInterrupt:
-        _stop("interrupted; run the same command again to resume", 1)
+        return _stopped("interrupted; run the same command again to resume", 1)
     except Exception as error:  # a fault nobody foresaw still ends as one message
         if os.environ.get("CEFM_TRACEBACK"):
             raise
         first = (str(error).splitlines() or [""])[0][:300]
-        _stop(f"failed: {type(error).__name__}: {first}; run again to resume, or set CEFM_TRACEBACK=1 to see where", 1)
+        return _stopped(f"failed: {type(error).__name__}: {first}; run again to resume, or set CEFM_TRACEBACK=1 to see where", 1)
+    return 0
 
 
-def _stop(reason: object, code: int) -> None:
+def _stopped(reason: object, code: int) -> int:
     print(f"cefm: {reason}", file=sys.stderr)
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

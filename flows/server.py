@@ -13,12 +13,16 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 from cefm_core.errors import ConfigurationError
 
 _START_TIMEOUT_S = 420
+# The API that flows of this process talk to, once there is one.
+_used: list[str] = []
 # What every server and command is told before Prefect is imported.
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -59,6 +63,7 @@ def ensure_server() -> str:
     set_environment()
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
+        _used.append(configured)
         return configured
     home = cefm_home()
     (home / "clients").mkdir(parents=True, exist_ok=True)
@@ -67,7 +72,23 @@ def ensure_server() -> str:
     atexit.register(_leave, home, os.getpid())
     url = _running(home) or _start(home)
     os.environ["PREFECT_API_URL"] = url
+    _used.append(url)
     return url
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process; at once where the server that it used is gone.
+
+    Prefect holds back what it has yet to tell the server, and tries for ten seconds an event to get rid of it, which takes minutes.
+    """
+    if _used and _refuses(_used[-1]):
+        print(f"cefm: the Prefect server {_used[-1]} is gone; what it knows of this run ends early", file=sys.stderr)
+        if (cefm_home() / "clients" / str(os.getpid())).exists():
+            _leave(cefm_home(), os.getpid())
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def known_server() -> str | None:
@@ -148,6 +169,17 @@ def _alive(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _refuses(url: str) -> bool:
+    """Whether nobody listens there; a server that is only slow, or far away, does not count."""
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=10).close()
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ConnectionRefusedError)
+    except OSError:
+        return False
+    return False
 
 
 def _healthy(url: str) -> bool:

@@ -38,10 +38,14 @@ from tests.reliability.workspace import Ran, Workspace, make_source, run, starte
 _IMAGES = (12, 200)
 _SHORT = 5
 # How often each is killed in ten attempts.
-_TARGETS = ("run", "server, started again", "store", "Dask worker", "run", "server", "run", "store", "run", "Dask worker")
+_TARGETS = ("run", "server, started again", "store", "Dask worker", "server", "run", "run", "store", "run", "Dask worker")
 _STORE_AWAY_S = 3.0
 _PATIENCE_S = 60.0
+# A run whose server is gone notices at its next report; what it computes until then it keeps.
+_GIVES_UP_S = 180.0
 _enough = threading.Event()
+# In place of an exit code.
+_HANGS = 999
 
 
 def find(seed: int, count: int) -> Finding:
@@ -153,9 +157,13 @@ def _kill_server(place: Workspace, server: S3Server, moment: float, start_again:
             kill_tree(int(killed["pid"]))
             if start_again:
                 start_prefect_again(home, killed["url"])
-        code = process.wait(600)
-        drained.join(10)
-        return code
+        try:
+            return process.wait(600 if start_again else _GIVES_UP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return _HANGS
+        finally:
+            drained.join(10)
 
 
 _KILLS = {
@@ -259,6 +267,8 @@ def _finding(images: int, calm: Ran, expected: list[dict[str, str]], attempts: l
 
 def _faults(attempt: dict[str, Any], calm: Ran, expected: dict[str, str]) -> list[str]:
     again: Ran = attempt["again"]
+    if attempt["exit"] == _HANGS:
+        return [f"the run did not end within {_GIVES_UP_S:.0f} s"]
     if again.code:
         return [f"the same command ended with {again.code}: {again.said[-300:]}"]
     found = ["other outputs"] if again.outputs != calm.outputs else []
