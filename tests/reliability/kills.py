@@ -41,8 +41,8 @@ _SHORT = 5
 _TARGETS = ("run", "server, started again", "store", "Dask worker", "server", "run", "run", "store", "run", "Dask worker")
 _STORE_AWAY_S = 3.0
 _PATIENCE_S = 60.0
-# A run whose server is gone notices at its next report; what it computes until then it keeps.
-_GIVES_UP_S = 180.0
+# Prefect tries every report for a minute; the one that fails is followed by those of the failed flows.
+_GIVES_UP_S = 300.0
 _enough = threading.Event()
 # In place of an exit code.
 _HANGS = 999
