@@ -38,7 +38,7 @@ from tests.reliability.workspace import Ran, Workspace, make_source, run, starte
 _IMAGES = (12, 200)
 _SHORT = 5
 # How often each is killed in ten attempts.
-_TARGETS = ("run", "server, started again", "store", "Dask worker", "server", "run", "run", "store", "run", "Dask worker")
+_TARGETS = ("run", "server, started again", "store", "Dask worker", "run", "server", "run", "store", "run", "Dask worker")
 _STORE_AWAY_S = 3.0
 _PATIENCE_S = 60.0
 # Prefect tries every report for a minute; the one that fails is followed by those of the failed flows.
