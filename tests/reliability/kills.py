@@ -256,7 +256,9 @@ def _finding(images: int, calm: Ran, expected: list[dict[str, str]], attempts: l
         f"Runs over all ten stages on a real S3 server, {images} images. Store byte-identical after the same command: "
         f"**{total['same bytes']} of {total['kills']}**. Rows committed before the kill and computed again: "
         f"**{sum(map(_recomputed, attempts))}** of {total['rows']}. "
-        f"Half-written objects under a final name, seen by a second process: **{total['half']}** of {total['looked']:,} looked at." + _CUT_SHORT * _enough.is_set(),
+        f"Half-written objects under a final name, seen by a second process: **{total['half']}** of {total['looked']:,} looked at."
+        + _CUT_SHORT
+        * _enough.is_set(),
         "",
         *table(
             ["killed (SIGKILL)", "kills", "ended the run", "same bytes after the same command", "rows taken over"],
