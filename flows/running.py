@@ -57,7 +57,7 @@ def _limits(client: SyncPrefectClient) -> list[str]:
     """Say of each limit in use how many slots are taken, and by which task runs."""
     limits = client.read_global_concurrency_limits(limit=_SHOWN, offset=0)
     return [
-        f"limit {limit.name}: {limit.active_slots} of {limit.limit} slots taken: " + ("; ".join(holders(limit.name)) or "nobody known")
+        f"limit {limit.name}: {limit.active_slots} of {limit.limit} slots taken: " + ("; ".join(holders(limit)) or "nobody known")
         for limit in limits
         if limit.active_slots and not limit.name.startswith(_OF_DEPLOYMENTS)
     ]

@@ -61,7 +61,7 @@ def device_slot(runtime: RuntimeConfig, device: str) -> Iterator[None]:
         raise ConfigurationError(missing(runtime.concurrency_limit))
     held = ExitStack()
     if limit is not None:
-        _enter(held, str(limit.name))
+        _enter(held, limit)
     try:
         yield
     finally:
@@ -76,8 +76,8 @@ def missing(name: str) -> str:
     )
 
 
-def holders(name: str) -> list[str]:
-    """Return the names of the task runs that hold a slot of a limit, as its newest events say.
+def holders(limit: Any) -> list[str]:
+    """Return the names of the task runs that hold a slot of one of the server's limits, as its newest events say.
 
     The server takes seconds to store an event. A killed holder tells of no end; it is named as long as its run counts as Running.
     """
@@ -85,9 +85,6 @@ def holders(name: str) -> list[str]:
     from prefect.client.schemas.filters import TaskRunFilter
     from prefect.events.filters import EventFilter
 
-    limit = find_limit(name)
-    if limit is None:
-        return []
     wanted = EventFilter.model_validate({"resource": {"id": [f"prefect.concurrency-limit.{limit.id}"]}})
     with get_client(sync_client=True) as client:
         events = client.read_events(filter=wanted, limit=_NEWEST_EVENTS).events
@@ -99,12 +96,12 @@ def holders(name: str) -> list[str]:
         return [f"{name} of run {client.read_flow_run(flow_run_id).name}" for name, flow_run_id in running if flow_run_id]
 
 
-def _enter(held: ExitStack, name: str) -> None:
+def _enter(held: ExitStack, limit: Any) -> None:
     """Take a slot as soon as there is one."""
     from prefect.concurrency.sync import concurrency
 
-    with _saying_who_holds(name):
-        held.enter_context(concurrency(name, lease_duration=LEASE_S, strict=True, raise_on_lease_renewal_failure=False))
+    with _saying_who_holds(limit):
+        held.enter_context(concurrency(limit.name, lease_duration=LEASE_S, strict=True, raise_on_lease_renewal_failure=False))
 
 
 def _give_back(held: ExitStack) -> None:
@@ -115,13 +112,13 @@ def _give_back(held: ExitStack) -> None:
 
 
 @contextmanager
-def _saying_who_holds(name: str) -> Iterator[None]:
+def _saying_who_holds(limit: Any) -> Iterator[None]:
     """Say every half minute that the body waits, and for whom, in the log of the task that waits."""
     over, log, start = threading.Event(), _logger(), time.monotonic()
 
     def say() -> None:
         while not over.wait(_PATIENCE_S):
-            log.warning("waiting for a slot of `%s` for %.0f s; held by %s", name, time.monotonic() - start, _who(name))
+            log.warning("waiting for a slot of `%s` for %.0f s; held by %s", limit.name, time.monotonic() - start, _who(limit))
 
     # It may be in the middle of asking when the wait is over; nobody waits for that.
     threading.Thread(target=say, daemon=True).start()
@@ -131,9 +128,9 @@ def _saying_who_holds(name: str) -> Iterator[None]:
         over.set()
 
 
-def _who(name: str) -> str:
+def _who(limit: Any) -> str:
     try:
-        return "; ".join(holders(name)) or "nobody who is known to run: a killed holder's lease has yet to end"
+        return "; ".join(holders(limit)) or "nobody who is known to run: a killed holder's lease has yet to end"
     except Exception as error:  # whoever only waits must not fail for the sake of a log line
         return f"somebody; the server does not say who ({type(error).__name__})"
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,18 @@ def start_prefect(**variables: str) -> dict[str, str]:
     if not url:
         raise RuntimeError((home / "server.log").read_text()[-2000:])
     return clean_environment(PREFECT_API_URL=url, PREFECT_HOME=str(home / "prefect"), CEFM_HOME=str(home))
+
+
+def ask(url: str, body: Any = None) -> Any:
+    """Ask an API for JSON: GET, or POST where there is a body."""
+    data = json.dumps(body).encode() if body is not None else None
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=60) as answer:
+        return json.load(answer)
+
+
+def ask_prefect(path: str, body: Any = None) -> Any:
+    """Ask the API of the session's own Prefect server."""
+    return ask(prefect_environment()["PREFECT_API_URL"] + path, body)
 
 
 def start_prefect_again(home: Path, url: str) -> None:

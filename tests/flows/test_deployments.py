@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -22,7 +21,7 @@ from cefm_core.phantoms.dataset import write_phantom_dataset
 from flows import server
 from storage.store import Store
 from tasks.context import RunContext
-from tests.flows.services import ROOT, prefect_environment
+from tests.flows.services import ROOT, ask_prefect, prefect_environment
 
 FLOWS = {
     "full_run", "prepare_dataset", "train_alignment", "evaluate_alignment", "write_reports", "train_segmentation", "train_encoder",
@@ -40,25 +39,17 @@ def prefect(*arguments, cwd=ROOT, **variables):
     return answer.stdout
 
 
-def api(path, body=None):
-    """Ask the server's API."""
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(prefect_environment()["PREFECT_API_URL"] + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
-
-
 @pytest.fixture(scope="module")
 def deployed():
     """All deployments of prefect.yaml, as the server knows them."""
     prefect("work-pool", "create", "cpu", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
-    return api("/deployments/filter", {})
+    return ask_prefect("/deployments/filter", {})
 
 
 @pytest.mark.flow
 def test_every_flow_has_one_deployment(deployed):
-    flows = {flow["id"]: flow["name"] for flow in api("/flows/filter", {})}
+    flows = {flow["id"]: flow["name"] for flow in ask_prefect("/flows/filter", {})}
     assert sorted(flows[deployment["flow_id"]] for deployment in deployed) == sorted(FLOWS)
     for deployment in deployed:
         assert deployment["description"]
@@ -89,7 +80,7 @@ def test_parameters_are_described(deployed):
 @pytest.mark.flow
 def test_the_nightly_schedule_names_its_zone_and_takes_its_places_from_where_it_is_deployed(deployed, tmp_path):
     def schedule():
-        found = next(deployment for deployment in api("/deployments/filter", {}) if deployment["name"] == "full-run")["schedules"]
+        found = next(deployment for deployment in ask_prefect("/deployments/filter", {}) if deployment["name"] == "full-run")["schedules"]
         assert [(one["schedule"]["cron"], one["schedule"]["timezone"], one["active"]) for one in found] == [
             ("0 3 * * *", "Europe/Berlin", False)
         ]
@@ -125,17 +116,17 @@ def test_the_server_refuses_a_run_with_large_parameters(deployed, large):
     full_run = next(deployment for deployment in deployed if deployment["name"] == "full-run")
     context = {"store": "s3://derm/store", "source": "s3://derm/images"} | large
     with pytest.raises(urllib.error.HTTPError) as refused:
-        api(f"/deployments/{full_run['id']}/create_flow_run", {"parameters": {"context": context}})
+        ask_prefect(f"/deployments/{full_run['id']}/create_flow_run", {"parameters": {"context": context}})
     assert refused.value.code == 409
-    assert isinstance(api("/flow_runs/filter", {}), list)  # a number too large for it would break every listing
+    assert isinstance(ask_prefect("/flow_runs/filter", {}), list)  # a number too large for it would break every listing
 
 
 @pytest.mark.flow
 def test_the_server_takes_the_gpu_pool_and_the_automations(deployed):
     template = json.loads((DEPLOYMENTS / "kubernetes-gpu.json").read_text())
-    assert api("/work_pools/", {"name": "gpu", "type": "kubernetes", "base_job_template": template})["name"] == "gpu"
+    assert ask_prefect("/work_pools/", {"name": "gpu", "type": "kubernetes", "base_job_template": template})["name"] == "gpu"
     for automation in yaml.safe_load((DEPLOYMENTS / "automations.yaml").read_text())["automations"]:
-        assert api("/automations/", automation)["enabled"]
+        assert ask_prefect("/automations/", automation)["enabled"]
 
 
 @pytest.mark.flow
@@ -150,7 +141,7 @@ def test_a_worker_in_a_foreign_folder_runs_one_to_completion(deployed, tmp_path)
         "config": {"refine": {"refiner": "none"}, "runtime": {"shard_size": 4}},
     }
     prepare = next(deployment for deployment in deployed if deployment["name"] == "prepare-dataset")
-    run = api(f"/deployments/{prepare['id']}/create_flow_run", {"parameters": {"context": context}})
+    run = ask_prefect(f"/deployments/{prepare['id']}/create_flow_run", {"parameters": {"context": context}})
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", "cpu", "--run-once"],
@@ -158,7 +149,7 @@ def test_a_worker_in_a_foreign_folder_runs_one_to_completion(deployed, tmp_path)
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 300
-            while (state := api(f"/flow_runs/{run['id']}")["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            while (state := ask_prefect(f"/flow_runs/{run['id']}")["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
                 assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()[-3000:]
                 time.sleep(1)
         finally:
@@ -167,7 +158,7 @@ def test_a_worker_in_a_foreign_folder_runs_one_to_completion(deployed, tmp_path)
     assert state["type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
     store = Store.open(str(tmp_path / "store"))
     assert {key.split("/")[1] for key in store.keys_below("tables")} >= {"manifest", "coarse_masks", "refined_masks", "abc_features"}
-    tasks = api("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run["id"]]}}})
+    tasks = ask_prefect("/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [run["id"]]}}})
     labels = [task["name"] for task in tasks]
     for stage in ("build_manifest", "assess_images", "segment_coarse", "refine_masks", "measure_abc"):
         assert any(label.startswith(f"{stage}: shard 1 of 2") for label in labels), labels

@@ -21,7 +21,7 @@ from cefm_core.errors import IntegrityError, StoreError
 from cefm_core.phantoms.dataset import write_phantom_dataset
 from flows.commands.operate import site
 from storage.store import Store
-from tests.flows.services import ROOT, free_port, prefect_environment, settings
+from tests.flows.services import ROOT, ask_prefect, free_port, prefect_environment, settings
 
 SECRET = "sk-" + "5ecretsentinel-do-not-keep-1234567890"
 MARKUP = "<script>alert(1)</script>"
@@ -86,14 +86,6 @@ def _spoil(source: Path) -> None:
         writer.writerows(rows)
 
 
-def _api(path, body=None):
-    request = urllib.request.Request(
-        prefect_environment()["PREFECT_API_URL"] + path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
-
-
 @pytest.mark.flow
 def test_nothing_is_unpickled(ran):
     """Libraries may unpickle what they carry themselves; what comes from the store, the source or the server is never unpickled."""
@@ -119,7 +111,7 @@ def test_no_page_and_no_artifact_holds_markup_of_the_input(ran):
         text = page.read_text()
         assert MARKUP not in text and "<img src=x" not in text, page
         assert 'href="javascript:' not in text and "href='javascript:" not in text
-    artifacts = json.dumps(_api("/artifacts/filter", {"limit": 200}))
+    artifacts = json.dumps(ask_prefect("/artifacts/filter", {"limit": 200}))
     assert "<script" not in artifacts and "<img" not in artifacts and "](javascript:" not in artifacts
 
 
@@ -130,7 +122,7 @@ def test_no_secret_is_kept(ran):
     held = [path for path in (folder / "store").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert held == []
     for what in ("flow_runs", "task_runs", "artifacts", "logs", "variables"):
-        assert SECRET not in json.dumps(_api(f"/{what}/filter", {"limit": 200})), what
+        assert SECRET not in json.dumps(ask_prefect(f"/{what}/filter", {"limit": 200})), what
     home = Path(prefect_environment()["CEFM_HOME"])
     assert [path for path in home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
 

@@ -16,17 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cefm_core.phantoms.dataset import write_phantom_dataset
-from tests.flows.services import clean_environment, free_port
+from tests.flows.services import ask, clean_environment, free_port
 
 pytestmark = pytest.mark.flow
 _PATIENCE_S = 420
 _IMAGES = 48
-
-
-def ask(url, body=None):
-    data = json.dumps(body).encode() if body is not None else None
-    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=60) as answer:
-        return json.load(answer)
 
 
 def wait_for(found):

@@ -12,14 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tasks.device_slot import LEASE_S
-from tests.flows.services import kill_tree, start_prefect, start_prefect_again
+from tests.flows.services import ask, kill_tree, start_prefect, start_prefect_again
 from tests.reliability.page import Finding, main, progress, table
 from tests.reliability.workspace import Workspace, make_source
 
@@ -67,11 +66,7 @@ class _Server:
 
     def ask(self, path: str, body: Any = None) -> Any:
         """Ask the server's API."""
-        data = json.dumps(body).encode() if body is not None else None
-        with urllib.request.urlopen(
-            urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"}), timeout=60
-        ) as got:
-            return json.load(got)
+        return ask(self._url + path, body)
 
     def active(self) -> int:
         """Slots taken now."""

@@ -6,19 +6,17 @@ second worker waits. Nobody touches anything.
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.flows.services import ROOT, kill_tree, prefect_environment
+from tests.flows.services import ROOT, ask_prefect, kill_tree, prefect_environment
 from tests.reliability.page import Finding, main, progress, table
 from tests.reliability.workspace import make_source
 
@@ -42,18 +40,18 @@ def _set_up() -> str:
     """Make pool, deployment and automations known to the server; return the deployment's id."""
     _prefect("work-pool", "create", _POOL, "--type", "process")
     _prefect("--no-prompt", "deploy", "--name", "prepare-dataset", "--pool", _POOL)
-    known = {automation["name"] for automation in _api("/automations/filter", {})}
+    known = {automation["name"] for automation in ask_prefect("/automations/filter", {})}
     for automation in yaml.safe_load((ROOT / "deployments" / "automations.yaml").read_text())["automations"]:
         if automation["name"] not in known:
-            _api("/automations/", automation)
-    return next(d["id"] for d in _api("/deployments/filter", {}) if d["work_pool_name"] == _POOL)
+            ask_prefect("/automations/", automation)
+    return next(d["id"] for d in ask_prefect("/deployments/filter", {}) if d["work_pool_name"] == _POOL)
 
 
 def _cycle(folder: Path, deployment: str, number: int, rng: random.Random) -> dict[str, float]:
     """Start a run, kill its worker with everything below it, and time what follows."""
     config = {"refine": {"refiner": "none"}, "runtime": {"shard_size": 4, "workers": 1}}
     context = {"store": str(folder / f"store-{number}"), "source": str(folder / "source"), "config": config}
-    run = _api(f"/deployments/{deployment}/create_flow_run", {"parameters": {"context": context}})["id"]
+    run = ask_prefect(f"/deployments/{deployment}/create_flow_run", {"parameters": {"context": context}})["id"]
     first = _worker(folder, f"first-{number}")
     _until(run, lambda state: state["type"] == "RUNNING")
     _until_shard(run)
@@ -69,7 +67,7 @@ def _cycle(folder: Path, deployment: str, number: int, rng: random.Random) -> di
         _until(run, lambda state: state["type"] in ("COMPLETED", "FAILED", "CANCELLED"), patience=900)
     finally:
         kill_tree(second)
-    done = _api(f"/flow_runs/{run}", None)["state"]["type"]
+    done = ask_prefect(f"/flow_runs/{run}")["state"]["type"]
     progress(f"{number}: crashed {crashed - killed:.1f} s after the kill, on again after {resumed - killed:.1f} s, {done}")
     return {"crashed": crashed - killed, "resumed": resumed - killed, "completed": float(done == "COMPLETED")}
 
@@ -83,9 +81,9 @@ def _worker(folder: Path, name: str) -> int:
 
 def _until(run: str, reached: Any, patience: float = _PATIENCE_S) -> None:
     deadline = time.monotonic() + patience
-    while not reached(_api(f"/flow_runs/{run}", None)["state"]):
+    while not reached(ask_prefect(f"/flow_runs/{run}")["state"]):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"run {run} stays {_api(f'/flow_runs/{run}', None)['state']['name']}")
+            raise TimeoutError(f"run {run} stays {ask_prefect(f'/flow_runs/{run}')['state']['name']}")
         time.sleep(0.5)
 
 
@@ -93,7 +91,7 @@ def _until_shard(run: str) -> None:
     """Wait until the run has finished a shard, so that there is something not to be lost."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        tasks = _api("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        tasks = ask_prefect("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
         if any("shard" in task["name"] and task["state_type"] == "COMPLETED" for task in tasks):
             return
         time.sleep(0.5)
@@ -104,20 +102,13 @@ def _time_of(run: str, kind: str) -> float:
     """Return when the run last entered a state of a kind, by the server's clock, which is ours."""
     from datetime import datetime
 
-    states = _api(f"/flow_run_states/?flow_run_id={run}", None)
+    states = ask_prefect(f"/flow_run_states/?flow_run_id={run}")
     return max(datetime.fromisoformat(state["timestamp"]).timestamp() for state in states if state["type"] == kind)
 
 
 def _prefect(*arguments: str) -> None:
     command = [sys.executable, "-m", "prefect", *arguments]
     subprocess.run(command, env=prefect_environment(), cwd=ROOT, capture_output=True, check=True, timeout=300)
-
-
-def _api(path: str, body: Any) -> Any:
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(prefect_environment()["PREFECT_API_URL"] + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
 
 
 def _finding(found: list[dict[str, float]]) -> Finding:
